@@ -1,0 +1,53 @@
+# `make help` lists the targets. PYTHON: the interpreter that the environment is made with, 3.11 to 3.13.
+PYTHON ?= python3
+ARGS ?= experiment=quickstart
+PY := .venv/bin/python
+READY := .venv/.ready
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train sweep test test-fast test-gpu lint format bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make the environment in .venv; again only when requirements.txt changes
+$(READY): requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv .venv
+	@echo "Making the environment in .venv (a few minutes where packages must be downloaded) ..."
+	@$(PY) -m pip install --quiet --disable-pip-version-check uv
+	@$(PY) -m uv pip install --quiet --python $(PY) --requirement requirements.txt
+	@touch $@
+
+train: $(READY) ## train: make train ARGS="model=resnet34 optim=adam_onecycle"; alone, experiment=quickstart
+	@$(PY) train.py $(ARGS)
+
+sweep: $(READY) ## train every combination: make sweep ARGS="model=resnet8,resnet20 seed=1,2,3"
+	@$(PY) train.py -m $(ARGS)
+
+test: $(READY) ## all tests; those on real images need CIFAR100_ROOT, or images under data/
+	@$(PY) -m pytest -n $(WORKERS)
+
+test-fast: $(READY) ## the tests that take no training, in under 90 seconds
+	@$(PY) -m pytest -n $(WORKERS) -m "not slow"
+
+test-gpu: $(READY) ## the tests that need a GPU
+	@$(PY) -m pytest -m gpu
+
+lint: $(READY) ## ruff and mypy
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check --quiet . || { echo "make format"; exit 1; }
+	@$(PY) -m mypy
+
+format: $(READY) ## let ruff lay out the code
+	@$(PY) -m ruff check --fix --quiet . ; $(PY) -m ruff format --quiet .
+
+bench: $(READY) ## the benchmarks that a CPU can run
+	@$(PY) benchmarks/pipeline.py
+	@$(PY) benchmarks/lightning_tax.py
+	@$(PY) benchmarks/startup.py
+
+clean: ## remove the environment and caches; runs and data stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

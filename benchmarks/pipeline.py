@@ -1,0 +1,133 @@
+"""Images a second of each augmentation policy: whole batches as tensors, beside albumentations image by image.
+
+    python -m benchmarks.pipeline --policies enhanced crop_flip --threads 1
+
+Each repetition runs one engine and then the other over the same images, from stored uint8 to normalised float32, in
+random order, every random number included; the table shows the medians. Neither engine uses processes here, so
+--threads 1 compares what one core does.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import albumentations  # noqa: E402
+import cv2  # noqa: E402
+import hydra  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from cifar_lit.augment.policy import Policy  # noqa: E402
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+SIZE = (32, 32)
+MEAN, STD = (torch.tensor(v)[:, None, None] * 255 for v in ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)))
+SCALE = 1 / STD
+
+
+def policy(name: str) -> Policy:
+    """The policy conf/augment/<name>.yaml."""
+    cfg = hydra.compose(overrides=[f"+augment={name}"])
+    return hydra.utils.instantiate(cfg.augment, _convert_="all")
+
+
+def normalize(images: torch.Tensor) -> torch.Tensor:
+    """uint8 or float32 (n, 3, H, W) to float32 of mean 0 and deviation 1."""
+    return (images - MEAN).mul_(SCALE)
+
+
+def run_batched(policy: Policy, images: torch.Tensor, batch: int, seed: int) -> None:
+    """One epoch over images (N, 3, H, W) uint8."""
+    draws = policy.draw(len(images), SIZE, torch.Generator().manual_seed(seed))
+    noise = torch.Generator().manual_seed(seed + 1)
+    for indices in torch.randperm(len(images)).split(batch):
+        normalize(policy.apply(images.index_select(0, indices), policy.rows(draws, indices), noise))
+
+
+def run_per_image(augment: Callable, images: np.ndarray, batch: int, seed: int) -> None:
+    """One epoch over images (N, H, W, 3) uint8."""
+    for indices in torch.randperm(len(images)).split(batch):
+        done = [augment(np.array(images[i]), seed + i) for i in indices.tolist()]
+        normalize(torch.from_numpy(np.stack(done)).permute(0, 3, 1, 2))
+
+
+def seconds(run: Callable, *args: object) -> float:
+    """How long one call takes."""
+    start = time.perf_counter()
+    run(*args)
+    return time.perf_counter() - start
+
+
+def measure(policy: Policy, count: int, batch: int, repetitions: int) -> dict[str, float]:
+    """Median images a second of both engines, and their ratio; only per_image where there is no batched form."""
+    stored = np.random.default_rng(0).integers(0, 256, (count, *SIZE, 3), dtype=np.uint8)
+    tensor = torch.from_numpy(stored).permute(0, 3, 1, 2).contiguous()
+    augment = policy.per_image(SIZE)
+    engines: dict[str, tuple] = {"per_image": (run_per_image, augment, stored)}
+    if policy.batched:
+        engines["batched"] = (run_batched, policy, tensor)
+    speeds: dict[str, list[float]] = {name: [] for name in engines}
+    for repetition in range(-1, repetitions):
+        for name, (run, *what) in engines.items():
+            speed = count / seconds(run, *what, batch, repetition * count)
+            if repetition >= 0:  # the one before warms up
+                speeds[name].append(speed)
+    row = {name: statistics.median(values) for name, values in speeds.items()}
+    if policy.batched:
+        row["ratio"] = statistics.median(b / p for b, p in zip(speeds["batched"], speeds["per_image"], strict=True))
+    return row
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def main() -> None:
+    """Print the table; write the JSON file if one is asked for."""
+    names = sorted(path.stem for path in (CONF / "augment").glob("*.yaml"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--policies", nargs="+", default=names, choices=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch and OpenCV (default 1)")
+    parser.add_argument("--batch", type=int, default=128, help="images a batch (default 128)")
+    parser.add_argument("--images", type=int, default=5000, help="images a repetition (default 5000)")
+    parser.add_argument("--repetitions", type=int, default=5, help="of which the median counts (default 5)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers, with hardware and versions")
+    args = parser.parse_args()
+    for name in ("threads", "batch", "images", "repetitions"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} {getattr(args, name)}: allowed is 1 or more")
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(args.threads)
+
+    rows = {}
+    print(f"{'policy':<12}{'per_image':>12}{'batched':>12}{'ratio':>8}   images/s, threads={args.threads}, batch={args.batch}")
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        for name in args.policies:
+            rows[name] = row = measure(policy(name), args.images, args.batch, args.repetitions)
+            batched = f"{row['batched']:>12,.0f}{row['ratio']:>8.1f}" if "batched" in row else f"{'-':>12}{'-':>8}"
+            print(f"{name:<12}{row['per_image']:>12,.0f}{batched}", flush=True)
+    if args.json:
+        report = {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "hardware": {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform()},
+            "versions": {"python": platform.python_version()}
+            | {m.__name__: m.__version__ for m in (torch, np, albumentations, cv2)},
+            "settings": {k: getattr(args, k) for k in ("threads", "batch", "images", "repetitions")},
+            "images_per_second": rows,
+        }
+        args.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Augmentation: one policy, two engines that draw from the same distributions."""

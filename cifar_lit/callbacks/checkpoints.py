@@ -1,0 +1,46 @@
+"""Which checkpoints a run keeps."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+
+from cifar_lit.checkpoint import keep_previous
+
+
+class Checkpoints(Checkpoint):
+    """Keeps `best.ckpt` (highest `monitor`), `last.ckpt` (where a resume goes on) and one every `every_epochs` epochs.
+
+    An epoch that was cut short, by `max_time` or `max_steps`, can be the best but not the last: resuming repeats it
+    whole, so that the result does not depend on where it was cut.
+    """
+
+    def __init__(self, monitor: str = "val/acc", every_epochs: int | None = None) -> None:
+        """every_epochs: how often `epoch=NNN.ckpt` is kept; null for never."""
+        if every_epochs is not None and every_epochs < 1:
+            raise ValueError(f"callbacks.checkpoints.every_epochs={every_epochs}: allowed is 1 or more, or null")
+        self.monitor, self.every_epochs = monitor, every_epochs
+        self.best: float | None = None
+        self.best_epoch = -1
+
+    def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        folder = Path(trainer.default_root_dir) / "checkpoints"
+        epoch = trainer.current_epoch
+        score = trainer.callback_metrics.get(self.monitor)
+        if score is not None and (self.best is None or float(score) > self.best):
+            self.best, self.best_epoch = float(score), epoch
+            trainer.save_checkpoint(folder / "best.ckpt")
+        if not trainer.is_last_batch:
+            return
+        if self.every_epochs and (epoch + 1) % self.every_epochs == 0:
+            trainer.save_checkpoint(folder / f"epoch={epoch:03d}.ckpt")
+        if trainer.is_global_zero:
+            keep_previous(folder)
+        trainer.save_checkpoint(folder / "last.ckpt")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]

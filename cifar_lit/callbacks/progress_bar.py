@@ -1,0 +1,83 @@
+"""The bar of the epoch that is running."""
+
+import sys
+import time
+from typing import Any
+
+import lightning as L
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+
+class ProgressBar(L.Callback):
+    """Shows step, time left of the whole run, running loss and accuracy, and images per second; erased after each epoch.
+
+    Only where the output is a terminal. Reads the running metrics, and so waits for the device, once every
+    `refresh_seconds`, never a step.
+    """
+
+    def __init__(self, refresh_seconds: float = 0.25) -> None:
+        self.refresh_seconds = refresh_seconds
+        self.bar: Progress | None = None
+        self.started = 0.0
+        self.first_step = 0
+
+    def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self.started, self.first_step = time.monotonic(), trainer.global_step
+
+    def on_train_epoch_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        if not (trainer.is_global_zero and sys.stdout.isatty()):
+            return
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=Console(file=sys.stdout),
+            transient=True,
+            auto_refresh=False,
+        )
+        total = trainer.num_training_batches
+        self.row = self.bar.add_task(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", total=total, note="")
+        self.bar.start()
+        self.due = 0.0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.bar is None or time.monotonic() < self.due:
+            return
+        self.due = time.monotonic() + self.refresh_seconds
+        means = task.training_tally.so_far()  # type: ignore[operator,union-attr]
+        speed = task.epoch_images / (time.perf_counter() - task.epoch_started)  # type: ignore[operator]
+        note = (
+            f"loss {means['loss']:.3f}  acc {100 * means['acc']:5.2f}%  {speed * trainer.world_size:,.0f} images/s"
+            f"  {self._left(trainer)} left"
+        )
+        self.bar.update(self.row, completed=batch_idx + 1, note=note)
+        self.bar.refresh()
+
+    def _left(self, trainer: L.Trainer) -> str:
+        done = trainer.global_step - self.first_step
+        remaining = float(trainer.estimated_stepping_batches) - trainer.global_step
+        if not done or remaining == float("inf"):
+            return "?"
+        seconds = round((time.monotonic() - self.started) / done * remaining)
+        hours, minutes = seconds // 3600, seconds % 3600 // 60
+        return f"{hours}:{minutes:02d}:{seconds % 60:02d}" if hours else f"{minutes}:{seconds % 60:02d}"
+
+    def on_validation_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        if self.bar is not None:
+            self.bar.update(self.row, completed=trainer.num_training_batches, note="validating")
+            self.bar.refresh()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self._stop()
+
+    def on_exception(self, trainer: L.Trainer, task: L.LightningModule, exception: BaseException) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None

@@ -1,0 +1,177 @@
+"""The command line around Hydra: help, where a run writes, errors in one line, exit status, and skipping finished jobs.
+
+Imports nothing slow, so that `--help` and `--cfg job` answer at once.
+"""
+
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from cifar_lit import cli_errors, cli_help, runs
+
+log = logging.getLogger(__name__)
+
+USAGE, FAILED, INTERRUPTED = 2, 1, 130
+_TRACEBACK = "CIFAR_LIT_TRACEBACK"  # HYDRA_FULL_ERROR as the user set it: we set it ourselves, to see Hydra's exceptions
+
+
+def _run_name(experiment: str | None, model: str, optimizer: str, scheduler: str) -> str:
+    """The experiment, or what was put together instead."""
+    return experiment or f"{model}-{optimizer}_{scheduler}"
+
+
+def _run_dir(name: str, resume: str | None, overrides: list[str]) -> str:
+    """Where a run writes: the directory of the run to resume, or a new one."""
+    folder = Path("runs") / name
+    if resume == "auto":
+        found = runs.unfinished(folder, list(overrides))
+        if found is not None:
+            return str(found)
+    elif resume is not None:
+        found = resumed_dir(Path(resume))
+        if found is not None:
+            return str(found)
+    return str(folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+
+
+def _job_dir(sweep_dir: str, number: int, overrides: list[str]) -> str:
+    """Where a job of a sweep writes: its number, unless another job of an earlier, different sweep has that."""
+    recorded = runs.read_overrides(Path(sweep_dir) / str(number))
+    if recorded is None or runs.identity(recorded) == runs.identity(list(overrides)):
+        return str(number)
+    return f"{number}-{runs.fingerprint(list(overrides))}"
+
+
+def _sweep_group(mode: Any, sweep_dir: str) -> str | None:
+    """What binds the jobs of a sweep together in a tracker; null for a single run."""
+    return "/".join(Path(sweep_dir).parts[-2:]) if getattr(mode, "name", mode) == "MULTIRUN" else None
+
+
+OmegaConf.register_new_resolver("run_name", _run_name)
+OmegaConf.register_new_resolver("sweep_group", _sweep_group)
+OmegaConf.register_new_resolver("run_dir", _run_dir, use_cache=True)
+OmegaConf.register_new_resolver("job_dir", _job_dir)
+
+
+def resumed_dir(path: Path) -> Path | None:
+    """The run directory that a path to resume from names: itself, or the one that the checkpoint lies in."""
+    folder = path.parent.parent if path.suffix == ".ckpt" else path
+    return folder if runs.is_run(folder) else None
+
+
+def _with_recorded(arguments: list[str]) -> list[str]:
+    """`resume=<path>` alone is enough: what was typed for that run is typed again, unless it is given anew."""
+    given = next((item for item in arguments if item.startswith("resume=")), None)
+    value = given.removeprefix("resume=").strip("'\"") if given else ""
+    if given is None or value in ("auto", "null", ""):
+        return arguments
+    if not Path(value).exists():
+        raise cli_errors.UsageError(f"resume={value}: no such run directory or checkpoint")
+    folder = resumed_dir(Path(value))
+    if folder is None and not value.endswith(".ckpt"):
+        raise cli_errors.UsageError(f"resume={value}: not a run directory (it has no .hydra/overrides.yaml)")
+    typed = {item.split("=")[0] for item in arguments}
+    recorded = (runs.read_overrides(folder) or []) if folder else []
+    again = [item for item in recorded if item.split("=")[0] not in typed]
+    return [*again, *(item for item in arguments if item is not given), f"resume='{value}'"]
+
+
+def command(main: Callable[[], Any]) -> None:
+    """Run a Hydra application; exits with 0, 1 (failed), 2 (wrong usage) or 130 (interrupted)."""
+    arguments = sys.argv[1:]
+    if {"--help", "-h"} & set(arguments):
+        print(cli_help.text(Path(sys.argv[0]).resolve().parent / "conf"))
+        return
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ.setdefault(_TRACEBACK, "1" if full else "0")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        if {"-m", "--multirun"} & set(arguments) and any(re.match(r"trainer(\.strategy)?=.*ddp", a) for a in arguments):
+            raise cli_errors.UsageError(cli_errors.DDP_SWEEP)
+        sys.argv[1:] = _with_recorded(arguments)
+        main()
+    except Exception as error:
+        if full:
+            raise
+        _complain(cli_errors.one_line(error, Path(sys.argv[0]).resolve().parent / "conf", sys.argv[1:]))
+        sys.exit(USAGE)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _complain(line: str) -> None:
+    print(f"train.py: {line}", file=sys.stderr)
+
+
+def job(main: Callable[[DictConfig], float]) -> Callable[[DictConfig], float | None]:
+    """Around one job: skip it where it finished before, lock its directory, and turn an error into a line and a status.
+
+    A single run that fails exits; a job of a sweep returns None, so that the others go on.
+    """
+
+    @wraps(main)
+    def wrapped(cfg: DictConfig) -> float | None:
+        from filelock import FileLock, Timeout
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+
+        sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        folder = Path(cfg.run_dir)
+        done = runs.read_summary(folder)
+        if sweep:
+            if done is not None and done["status"] == "finished":
+                log.info("Finished before, not run again: %s", folder)
+                return done.get(cfg.objective)
+            if (folder / "checkpoints").is_dir():
+                with open_dict(cfg):
+                    cfg.resume = "auto"
+        if int(os.environ.get("LOCAL_RANK", "0")) > 0:  # a process of DDP, started by the first, which holds the lock
+            return main(cfg)
+        try:
+            with FileLock(folder / ".lock", timeout=0):
+                (folder / runs.SUMMARY).unlink(missing_ok=True) if done and done["status"] != "finished" else None
+                return _guarded(main, cfg, folder, sweep)
+        except Timeout:
+            _complain(f"{folder} is being run by another process")
+        if sweep:
+            return None
+        sys.exit(FAILED)
+
+    return wrapped
+
+
+def _guarded(main: Callable[[DictConfig], float], cfg: DictConfig, folder: Path, sweep: bool) -> float | None:
+    try:
+        if sweep and ("ddp" in str(cfg.trainer.get("strategy", "")) or cfg.trainer.get("devices", 1) not in (1, "1")):
+            raise cli_errors.UsageError(cli_errors.DDP_SWEEP)
+        return main(cfg)
+    except Exception as error:
+        from cifar_lit.experiment import Interrupted  # slow to import, and by now it is
+
+        if isinstance(error, Interrupted):
+            log.info("Interrupted. Go on with: python train.py resume=%s", folder)
+            sys.exit(INTERRUPTED)
+        line = cli_errors.one_line(error)
+        _complain(line)
+        with open(folder / "train.log", "a") as file:
+            file.write(f"{line}\n{traceback.format_exc()}")
+        if os.environ.get(_TRACEBACK) == "1":
+            traceback.print_exc()
+        if sweep or (folder / runs.METRICS).exists():
+            known = {"experiment": cfg.name, "overrides": list(cfg.overrides), "seed": cfg.seed}
+            runs.write_summary(folder, known | {"status": "failed", "error": line})
+        if sweep:
+            return None
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        log.info("Interrupted before training began")
+        sys.exit(INTERRUPTED)

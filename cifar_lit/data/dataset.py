@@ -1,0 +1,58 @@
+"""What every source of images hands over: two splits, the class names and the statistics of the training pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """Bad or missing data. One line: which file or folder, what is wrong, what to do."""
+
+
+class DataMissing(DataError):
+    """Nothing is there, and it could not be, or was not to be, downloaded."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """`images` (N, H, W, 3) uint8, usually a read-only memory map; `labels` (N,) int64."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images with their facts: `mean` and `std` are of the training pixels divided by 255, rounded to 4 digits.
+
+    `superclass_of[label]` is an index into `superclasses`; both are empty where the source knows no superclasses.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+    superclasses: tuple[str, ...]
+    superclass_of: tuple[int, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def statistics(images: np.ndarray) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and standard deviation of each channel of `images` (N, H, W, 3) uint8, in units of 255, to 4 digits."""
+    counts = np.zeros((3, 256), np.int64)
+    for start in range(0, len(images), 2000):  # in pieces: bincount makes an int64 copy of what it counts
+        for channel in range(3):
+            counts[channel] += np.bincount(images[start : start + 2000, ..., channel].ravel(), minlength=256)
+    values = np.arange(256) / 255
+    share = counts / counts.sum(axis=1, keepdims=True)
+    mean = share @ values
+    std = np.sqrt((share * (values - mean[:, None]) ** 2).sum(axis=1))
+    return _rounded(mean), _rounded(std)
+
+
+def _rounded(values: np.ndarray) -> tuple[float, float, float]:
+    red, green, blue = (round(float(value), 4) for value in values)
+    return red, green, blue

@@ -1,0 +1,177 @@
+"""How batches are made. Every loader yields images (N, 3, H, W) float32, normalised, and labels (N,), on the device.
+
+`DeviceLoader` keeps the whole split on the training device and augments a batch as one tensor operation;
+`WorkerLoader` augments image by image in worker processes; `PlainLoader` reads in order and augments nothing.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from cifar_lit.augment.policy import Policy
+from cifar_lit.data.dataset import Split
+from cifar_lit.data.order import shuffled
+from cifar_lit.seeding import derive, torch_generator
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where batches go: the device, and this process's share of them (one in `processes`, the `rank`-th)."""
+
+    device: torch.device
+    rank: int = 0
+    processes: int = 1
+
+
+class Normalize:
+    """Pixels (N, 3, H, W) on the 0..255 scale, of any dtype, to float32 of mean 0 and deviation 1 a channel."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> None:
+        """mean, std: of the pixels as fractions of 255."""
+        self.mean = torch.tensor(mean, device=device).mul(255)[:, None, None]
+        self.scale = torch.tensor(std, device=device).mul(255).reciprocal()[:, None, None]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return (images - self.mean).mul_(self.scale)
+
+
+def to_tensor(split: Split) -> Batch:
+    """The images of a split as (N, 3, H, W) uint8 and its labels, copied into memory."""
+    images = torch.from_numpy(np.array(split.images)).permute(0, 3, 1, 2).contiguous()
+    return images, torch.from_numpy(np.array(split.labels))
+
+
+class TrainingLoader:
+    """What both engines share: the order of an epoch, cut into this process's batches.
+
+    Lightning tells the epoch to `sampler`. It may ask for the iterator first, so that is a generator, which looks at
+    the epoch only when the first batch is wanted.
+    """
+
+    def __init__(self, length: int, batch_size: int, *, seed: int, place: Place, drop_last: bool) -> None:
+        self.length, self.batch_size = length, batch_size
+        self.seed, self.place, self.drop_last = seed, place, drop_last
+        self.epoch = 0
+        self.sampler = self
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that the next iteration is for."""
+        self.epoch = epoch
+
+    def batches(self) -> list[Tensor]:
+        """Indices (n,) of each batch. All processes get the same number: up to processes - 1 images are left out."""
+        share = self.length // self.place.processes
+        order = shuffled(self.length, self.seed, self.epoch)[self.place.rank :: self.place.processes][:share]
+        batches = list(order.split(self.batch_size))
+        return batches[:-1] if self.drop_last and len(batches[-1]) < self.batch_size else batches
+
+    def __len__(self) -> int:
+        share = self.length // self.place.processes
+        return share // self.batch_size if self.drop_last else -(-share // self.batch_size)
+
+
+class DeviceLoader(TrainingLoader):
+    """The split resident on the device as uint8; a batch is gathered, augmented and normalised there."""
+
+    def __init__(self, split: Split, policy: Policy, normalize: Normalize, **order: object) -> None:
+        super().__init__(len(split.labels), **order)  # type: ignore[arg-type]
+        images, labels = to_tensor(split)
+        self.images, self.labels = images.to(self.place.device), labels.to(self.place.device)
+        self.policy, self.normalize = policy, normalize
+
+    def __iter__(self) -> Iterator[Batch]:
+        device, epoch = self.place.device, self.epoch
+        size = (self.images.shape[2], self.images.shape[3])
+        draws = self.policy.draw(self.length, size, torch_generator(self.seed, "augment", epoch))
+        for step, indices in enumerate(self.batches()):
+            noise = torch_generator(self.seed, "noise", epoch, step, self.place.rank, device=device)
+            rows = indices.to(device, non_blocking=True)
+            images = self.policy.apply(self.images[rows], self.policy.rows(draws, indices), noise)
+            yield self.normalize(images), self.labels[rows]
+
+
+class _AugmentedImages(Dataset[tuple[np.ndarray, int]]):
+    """Looked up by (epoch, index), so that a sample's augmentation depends on nothing else, in whichever worker."""
+
+    def __init__(self, split: Split, transform: Callable[[np.ndarray, int], np.ndarray], seed: int) -> None:
+        self.split, self.transform, self.seed = split, transform, seed
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[np.ndarray, int]:
+        epoch, index = place
+        image = self.transform(np.array(self.split.images[index]), derive(self.seed, "augment", epoch, index))
+        return image, int(self.split.labels[index])
+
+
+def _collate(samples: list[tuple[np.ndarray, int]]) -> Batch:
+    images, labels = zip(*samples, strict=True)
+    return torch.from_numpy(np.stack(images)), torch.tensor(labels)
+
+
+def _one_thread(_: int) -> None:
+    import cv2  # slow, and wanted in workers only
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+class WorkerLoader(TrainingLoader):
+    """albumentations, image by image, in persistent worker processes; uint8 travels, and is normalised on the device."""
+
+    def __init__(self, split: Split, policy: Policy, normalize: Normalize, workers: int, **order: object) -> None:
+        super().__init__(len(split.labels), **order)  # type: ignore[arg-type]
+        transform = policy.per_image((split.images.shape[1], split.images.shape[2]))
+        self.normalize = normalize
+        self.loader = DataLoader(
+            _AugmentedImages(split, transform, self.seed),
+            batch_sampler=self._Places(self),
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self.place.device.type == "cuda",
+            collate_fn=_collate,
+            worker_init_fn=_one_thread,
+        )
+
+    class _Places:
+        def __init__(self, order: TrainingLoader) -> None:
+            self.order = order
+
+        def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+            epoch = self.order.epoch
+            return ([(epoch, index) for index in indices.tolist()] for indices in self.order.batches())
+
+        def __len__(self) -> int:
+            return len(self.order)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for images, labels in self.loader:
+            images = images.to(self.place.device, non_blocking=True).permute(0, 3, 1, 2).contiguous()
+            yield self.normalize(images), labels.to(self.place.device, non_blocking=True)
+
+
+class PlainLoader:
+    """A split in its own order, for validation and test. resident: keep it on the device as uint8."""
+
+    def __init__(self, split: Split, normalize: Normalize, batch_size: int, *, place: Place, resident: bool) -> None:
+        self.normalize, self.place, self.batch_size = normalize, place, batch_size
+        own = slice(place.rank, None, place.processes)
+        self.split = Split(split.images[own], split.labels[own])
+        self.tensors = tuple(t.to(place.device) for t in to_tensor(self.split)) if resident else None
+
+    def __len__(self) -> int:
+        return -(-len(self.split.labels) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for start in range(0, len(self.split.labels), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            if self.tensors is not None:
+                images, labels = (tensor[rows] for tensor in self.tensors)
+            else:
+                part = to_tensor(Split(self.split.images[rows], self.split.labels[rows]))
+                images, labels = (tensor.to(self.place.device, non_blocking=True) for tensor in part)
+            yield self.normalize(images), labels

@@ -1,0 +1,200 @@
+"""One training run, from composed objects to a run directory that says what it did."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import Logger
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from cifar_lit import checkpoint, logger as trackers, outcome, runs
+from cifar_lit.augment.policy import Policy
+from cifar_lit.data.loaders import Place
+from cifar_lit.data.module import ImageData
+from cifar_lit.mix import Mix
+from cifar_lit.model.registry import describe
+from cifar_lit.seeding import derive
+from cifar_lit.task import Task
+from cifar_lit.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+EVALUATIONS = ("auto", "best", "last")
+
+
+class Interrupted(Exception):
+    """The run was told to stop (Ctrl-C, SIGTERM). What it had finished is on the disk, and it can be resumed."""
+
+
+@dataclass(kw_only=True)
+class Experiment:
+    """Everything a run is made of. The fields are the top-level keys of conf/train.yaml.
+
+    Objects that need values known only when running (parameters, steps, classes) come as partials. evaluate: which
+    weights are tested and shipped: those of the `best` validation epoch, of the `last`, or `auto`: `best` where
+    validation images were held out, `last` where the test images were watched, since choosing among epochs by them
+    would flatter the result. objective: the key of the summary that a sweep is after.
+    """
+
+    data: Callable[..., ImageData]
+    augment: Policy
+    mix: Mix | None
+    model: Callable[..., nn.Module]
+    loss: nn.Module
+    optimizer: Callable[[nn.Module], Optimizer]
+    scheduler: Callable[..., LRScheduler]
+    trainer: Callable[..., Trainer]
+    callbacks: dict[str, L.Callback | None]
+    logger: dict[str, Logger | None]
+    name: str
+    seed: int
+    evaluate: str
+    objective: str
+    resume: str | None
+    run_dir: str
+    overrides: list[str]
+
+    def __post_init__(self) -> None:
+        """Check every value; nothing is read and no network is built. Raises ValueError, TypeError or DataError."""
+        if self.evaluate not in EVALUATIONS:
+            raise ValueError(f"evaluate={self.evaluate}: allowed is {', '.join(EVALUATIONS)}")
+        self.folder = Path(self.run_dir)
+        self.images = self.data(augment=self.augment, seed=self.seed)
+        self.images.check()
+        self.loggers = [logger for logger in self.logger.values() if logger is not None]
+        self.lightning = self.trainer(
+            callbacks=[callback for callback in self.callbacks.values() if callback is not None],
+            logger=self.loggers,
+            default_root_dir=str(self.folder),
+        )
+        probe = self.optimizer(nn.Linear(2, 2))
+        steps_per_epoch, total_steps = self._lengths()
+        self.scheduler(probe, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
+        if type(probe).__name__ == "SAM":
+            if self.lightning.accumulate_grad_batches > 1:
+                raise ValueError("optimizer=sam computes every step twice: use trainer.accumulate_grad_batches=1 with it")
+            if self.lightning.precision == "16-mixed":
+                raise ValueError("optimizer=sam cannot be used with 16-mixed; use trainer.precision=bf16-mixed")
+
+    def _lengths(self) -> tuple[int, int]:
+        """Optimizer steps of an epoch and of the run, by the sizes that the data promise."""
+        trainer, images = self.lightning, self.images
+        own = images.training_images() // trainer.world_size
+        batches = own // images.batch_size if images.drop_last else -(-own // images.batch_size)
+        limit = trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        steps_per_epoch = -(-batches // trainer.accumulate_grad_batches)
+        epochs = trainer.max_epochs if trainer.max_epochs is not None else -1
+        limits = [n for n in (epochs * steps_per_epoch, trainer.max_steps) if n >= 0]
+        if not limits:
+            raise ValueError("a schedule needs an end: give trainer.max_epochs or trainer.max_steps")
+        return steps_per_epoch, min(limits)
+
+    def run(self) -> float:
+        """Train, test, and write the run directory. Returns the objective, a number from validation."""
+        done = runs.read_summary(self.folder)
+        if self.resume is not None and done is not None and done["status"] == "finished":
+            log.info("Finished already: %s", self.folder)
+            outcome.say(done, self.folder)
+            return done[self.objective]
+        trainer = self.lightning
+        device = trainer.strategy.root_device
+        saved = self._saved()
+        log.info("Run %s in %s", self.name, self.folder)
+        log.info("Device: %s; precision %s", outcome.device_name(device), trainer.precision)
+        self.images.place = Place(device, trainer.global_rank, trainer.world_size)
+        self.images.setup()
+        task = self._task(saved)
+        facts = outcome.facts(self.images, task, trainer) | {
+            "experiment": self.name,
+            "overrides": self.overrides,
+            "seed": self.seed,
+        }
+        config = runs.read_config(self.folder) | {"params": facts["params"], "git": facts["git"]}
+        summary = facts | {"status": "failed"}
+        try:
+            for logger in self.loggers:
+                trackers.begin(logger, config)
+            self._fit(task, saved)
+            summary = outcome.measure(facts, self.images, task, trainer, self.folder, self.evaluate)
+            summary["status"] = "finished"
+        except Interrupted:
+            summary["status"] = "interrupted"
+            raise
+        finally:
+            if trainer.is_global_zero:
+                for logger in self.loggers:
+                    trackers.end(logger, summary)
+                if summary["status"] != "failed":  # who catches the error writes why
+                    runs.write_summary(self.folder, summary)
+        if trainer.is_global_zero:
+            outcome.say(summary, self.folder)
+        return summary[self.objective]
+
+    def _saved(self) -> Path | None:
+        """The checkpoint to go on from. Raises CheckpointError where one was asked for and is not whole."""
+        if self.resume is None:
+            return None
+        if self.resume.endswith(".ckpt"):
+            checkpoint.verify(Path(self.resume))
+            return Path(self.resume)
+        found = checkpoint.latest(self.folder / "checkpoints")
+        log.info("Resuming from %s", found) if found else log.info("Nothing saved to go on from: starting at the beginning")
+        return found
+
+    def _task(self, saved: Path | None) -> Task:
+        dataset = self.images.dataset
+        assert dataset is not None
+        description = describe(self.model, num_classes=len(dataset.classes))
+        if saved is not None:
+            self._compare(checkpoint.read(saved), description, saved)
+        torch.manual_seed(derive(self.seed, "weights"))
+        return Task(
+            net=self.model(num_classes=len(dataset.classes)),
+            loss=self.loss,
+            optimizer=self.optimizer,
+            scheduler=self.scheduler,
+            mix=self.mix,
+            num_classes=len(dataset.classes),
+            superclass_of=dataset.superclass_of,
+            description=description,
+            seed=self.seed,
+            channels_last=self.lightning.channels_last,
+            compile=self.lightning.compile,
+        )
+
+    def _compare(self, contents: dict[str, Any], description: dict[str, Any], saved: Path) -> None:
+        """Refuse a checkpoint of another network, or of a run of another length: its schedule would not fit."""
+        theirs = contents.get("network")
+        if theirs != description:
+            differing = sorted(
+                key for key in {*description, *(theirs or {})} if (theirs or {}).get(key) != description.get(key)
+            )
+            raise checkpoint.CheckpointError(f"{saved} is of another network: {', '.join(differing)} differ")
+        _, total_steps = self._lengths()
+        if contents.get("total_steps") != total_steps:
+            raise checkpoint.CheckpointError(
+                f"{saved} is of a run of {contents.get('total_steps')} steps, this one has {total_steps}:"
+                " a schedule cannot be stretched; resume with the same trainer.max_epochs, trainer.max_steps and data"
+            )
+
+    def _fit(self, task: Task, saved: Path | None) -> None:
+        """Train. Raises Interrupted on Ctrl-C and SIGTERM."""
+        previous = None
+        if threading.current_thread() is threading.main_thread():
+            previous = signal.getsignal(signal.SIGINT)
+        try:
+            self.lightning.fit(task, datamodule=self.images, ckpt_path=saved)
+        except SystemExit:  # Lightning's way out after KeyboardInterrupt and SIGTERM
+            raise Interrupted(self.folder) from None
+        finally:
+            if previous is not None:
+                signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,98 @@
+"""What the residual families share: argument checks, stem, stochastic depth, initialisation."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+STEMS = ("cifar", "imagenet")
+POOLS = ("avg", "max")
+
+
+def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f"model.{name}={value!r} is unknown: allowed is {', '.join(allowed)}")
+
+
+def check_share(name: str, value: object) -> None:
+    # Written so that NaN is refused too.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value < 1.0:
+        raise ValueError(f"model.{name}={value!r} is a share: allowed is 0 up to, not with, 1")
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def check_size(name: str, value: object) -> None:
+    if not _is_size(value):
+        raise ValueError(f"model.{name}={value!r} is a size: allowed is a whole number from 1")
+
+
+def check_flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(f"model.{name}={value!r} is a flag: allowed is true, false")
+
+
+def check_stages(layers: list[int], widths: list[int]) -> None:
+    for name, sizes in (("layers", layers), ("widths", widths)):
+        if not isinstance(sizes, (list, tuple)) or not sizes or not all(_is_size(size) for size in sizes):
+            raise ValueError(f"model.{name}={sizes!r}: allowed is a list of whole numbers from 1, one a stage, such as [2, 2, 2]")
+    if len(layers) != len(widths):
+        raise ValueError(f"model.layers={layers} and model.widths={widths} must be equally long: one number a stage")
+
+
+def stem_conv(stem: str, width: int) -> nn.Conv2d:
+    """First convolution: 3x3 with stride 1 for 32x32 images, or 7x7 with stride 2 for images of ImageNet's size."""
+    if stem == "cifar":
+        return nn.Conv2d(3, width, kernel_size=3, stride=1, padding=1, bias=False)
+    return nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
+
+
+def stem_pool(stem: str) -> nn.Module:
+    return nn.Identity() if stem == "cifar" else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+
+
+def pool_features(features: Tensor, pool: str) -> Tensor:
+    """(N, C, H, W) -> (N, C)."""
+    # amax, since the backward pass of AdaptiveMaxPool2d is slow.
+    return features.mean((2, 3)) if pool == "avg" else features.amax((2, 3))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al. 2016): in training, each sample's residual branch is dropped with probability `rate`.
+
+    Kept branches are divided by 1 - rate, so that the expectation stays. Equals torchvision's StochasticDepth(rate, "row").
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        if not self.training:
+            return branch
+        kept = 1.0 - self.rate
+        return branch * branch.new_empty(branch.shape[0], 1, 1, 1).bernoulli_(kept).div_(kept)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate:.4g}"
+
+
+def drop_path_layer(rate: float) -> nn.Module:
+    return DropPath(rate) if rate else nn.Identity()
+
+
+def dropout_layer(rate: float) -> nn.Module:
+    return nn.Dropout(rate) if rate else nn.Identity()
+
+
+def drop_path_rates(last: float, blocks: int) -> list[float]:
+    """Rates that grow linearly over depth, from last / blocks in the first block to `last` in the last one."""
+    return [last * (index + 1) / blocks for index in range(blocks)]
+
+
+def initialise(net: nn.Module) -> None:
+    """Kaiming's normal initialisation (fan out) of convolutions, as torchvision does it; the rest keeps PyTorch's own."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

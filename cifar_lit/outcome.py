@@ -1,0 +1,181 @@
+"""What came of a run: its test, the files that say so, and the closing words."""
+
+import csv
+import logging
+import math
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from cifar_lit import card, checkpoint, curves, runs
+from cifar_lit.data.dataset import Dataset
+from cifar_lit.data.module import ImageData
+from cifar_lit.task import Task
+from cifar_lit.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("torch", "torchvision", "lightning", "albumentations", "numpy")
+# R1 ended 10.78 points apart, and called it over-fitting.
+_GAP = 0.10
+
+
+def device_name(device: torch.device) -> str:
+    """The device as people name it: the card, or the number of threads of a processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
+
+
+def _git() -> str | None:
+    """The commit of this code, with `+` where files differ from it; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        changes = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip() + ("+" if changes.stdout.strip() else "")
+
+
+def facts(images: ImageData, task: Task, trainer: Trainer) -> dict[str, Any]:
+    """What is known of a run before it starts."""
+    assert images.dataset is not None
+    return {
+        "data": images.dataset.name,
+        "validation": images.validation,
+        "engine": images.chosen_engine,
+        "params": sum(parameter.numel() for parameter in task.net.parameters()),
+        "device": device_name(trainer.strategy.root_device),
+        "precision": trainer.precision,
+        "git": _git(),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+    }
+
+
+def measure(
+    known: dict[str, Any], images: ImageData, task: Task, trainer: Trainer, folder: Path, evaluate: str
+) -> dict[str, Any]:
+    """Test the chosen weights, once; write everything but the summary, which is returned: what was `known`, and the scores."""
+    rows = runs.read_metrics(folder)
+    epochs, steps = trainer.current_epoch, trainer.global_step
+    which = evaluate if evaluate != "auto" else "best" if images.validation == "holdout" else "last"
+    epoch = _take_weights(task, trainer, folder, which)
+    row = next((row for row in rows if row["epoch"] == epoch), {})
+    scores = trainer.test(task, datamodule=images, verbose=False)[0]
+    seconds = sum(row.get("seconds", 0.0) for row in rows)
+    images_seen = sum(row.get("seconds", 0.0) * row.get("images_per_second", 0.0) for row in rows)
+    best = max(rows, key=lambda row: row.get("val/acc", 0.0), default={})
+    summary: dict[str, Any] = known | {
+        "epochs": epochs,
+        "steps": steps,
+        "train_seconds": round(seconds, 3),
+        "images_per_second": round(images_seen / seconds, 1) if seconds else None,
+        "evaluated": which,
+        "evaluated_epoch": epoch,
+        "train/acc": row.get("train/acc"),
+        "val/acc": row.get("val/acc"),
+        "val/acc_best": best.get("val/acc"),
+        "val/best_epoch": int(best.get("epoch", epoch)),
+        **{name: float(score) for name, score in scores.items()},
+    }
+    if row.get("train/acc") is not None:
+        summary["gap"] = summary["train/acc"] - summary["test/acc"]
+    if trainer.is_global_zero:
+        assert task.confusion is not None and images.dataset is not None
+        _write_confusion(task.confusion, images.dataset, folder)
+        curves.draw(rows, folder / "curves.png")
+        config = {
+            "network": task.description,
+            "classes": list(images.dataset.classes),
+            "superclasses": list(images.dataset.superclasses),
+            "superclass_of": list(images.dataset.superclass_of),
+            "mean": list(images.dataset.mean),
+            "std": list(images.dataset.std),
+            "image_size": list(images.dataset.test.images.shape[1:3]),
+            "metrics": {name: value for name, value in summary.items() if "/" in name},
+            "versions": {"torch": version("torch")},
+            "run": str(folder),
+        }
+        checkpoint.save_bundle(folder / "model", task.net, config, card.write(config, summary))
+    return summary
+
+
+def _take_weights(task: Task, trainer: Trainer, folder: Path, which: str) -> int:
+    """Put the weights to test into the network; returns the epoch that they are of."""
+    best = folder / "checkpoints" / "best.ckpt"
+    if which == "best" and best.exists():
+        contents = checkpoint.read(best)
+        task.net.load_state_dict(checkpoint.network_weights(contents))
+        return int(contents["epoch"])
+    averages = [callback.average for callback in trainer.callbacks if hasattr(callback, "average")]  # type: ignore[attr-defined]
+    for average in averages:
+        task.net.load_state_dict(average)
+    return max(0, math.ceil(trainer.current_epoch) - 1)
+
+
+def _write_confusion(confusion: Tensor, dataset: Dataset, folder: Path) -> None:
+    """confusion.csv: a row a true class, a column a predicted one, in images. per_class.csv: accuracy of each."""
+    with open(folder / "confusion.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["true / predicted", *dataset.classes])
+        table.writerows([name, *row] for name, row in zip(dataset.classes, confusion.tolist(), strict=True))
+    with open(folder / "per_class.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["class", "superclass", "images", "acc"])
+        for index, name in enumerate(dataset.classes):
+            parent = dataset.superclasses[dataset.superclass_of[index]] if dataset.superclasses else ""
+            seen = int(confusion[index].sum())
+            table.writerow([name, parent, seen, f"{confusion[index, index].item() / max(seen, 1):.4f}"])
+
+
+def say(summary: dict[str, Any], folder: Path) -> None:
+    """The closing table, a note where the run over-fitted, and every file that was written."""
+    table = Table(title=f"{summary['experiment']}, seed {summary['seed']}", title_justify="left")
+    for column in ("train", "val", "test", "test top-5", "superclass", "gap", "train time", "images/s"):
+        table.add_column(column, justify="right")
+    speed = summary.get("images_per_second")
+    table.add_row(
+        *(_percent(summary.get(key)) for key in ("train/acc", "val/acc", "test/acc", "test/acc5", "test/acc_superclass")),
+        f"{100 * summary['gap']:+.2f}" if summary.get("gap") is not None else "-",
+        f"{summary['train_seconds']:,.1f} s",
+        f"{speed:,.0f}" if speed else "-",
+    )
+    console = Console(width=110)
+    with console.capture() as capture:
+        console.print(table)
+    log.info("%s", capture.get().rstrip())
+    log.info("%s", _weights_words(summary))
+    if (summary.get("gap") or 0.0) > _GAP:
+        log.info(
+            "Over-fitting: training accuracy is %.1f points above test accuracy. Try augment=enhanced, mix=cutmix,"
+            " loss=label_smoothing, a higher optimizer.weight_decay or model.dropout, or fewer epochs.",
+            100 * summary["gap"],
+        )
+    log.info("Files in %s", folder)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder)):
+        log.info("  %s", path.relative_to(folder))
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts[:-1]) or path.name.startswith(".")
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}%"
+
+
+def _weights_words(summary: dict[str, Any]) -> str:
+    epoch, data = summary["evaluated_epoch"] + 1, summary["data"]
+    if summary["validation"] == "holdout":
+        chosen = "with the best validation accuracy" if summary["evaluated"] == "best" else "that came last"
+        return f"Test: the weights of epoch {epoch}, {chosen}; the {data} test images were looked at once, now."
+    best = f"; best {_percent(summary['val/acc_best'])} in epoch {summary['val/best_epoch'] + 1}"
+    return f"Test: the weights of epoch {epoch}. Validation watched the {data} test images{best}, a choice made by looking."

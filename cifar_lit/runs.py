@@ -1,0 +1,131 @@
+"""Run directories: what a run wrote, found and read again. Knows files only, and imports nothing slow."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from cifar_lit.atomic import writing
+
+SCHEMA = 1  # of summary.json
+SUMMARY = "summary.json"
+METRICS = "metrics.csv"
+OVERRIDES = Path(".hydra", "overrides.yaml")
+STATUSES = ("finished", "failed", "interrupted")
+# What tells how a run is carried out rather than what it is: not compared when looking for the run to resume.
+_NOT_IDENTITY = ("resume=", "hydra.", "hydra/")
+
+
+def write_summary(run_dir: Path, summary: dict[str, Any]) -> None:
+    """Write summary.json, whole or not at all. Adds the schema."""
+    if summary["status"] not in STATUSES:
+        raise ValueError(f"status {summary['status']!r}: allowed is {', '.join(STATUSES)}")
+    with writing(run_dir / SUMMARY) as part:
+        part.write_text(json.dumps({"schema": SCHEMA, **summary}, indent=2) + "\n")
+
+
+def read_summary(run_dir: Path) -> dict[str, Any] | None:
+    """The summary of a run; None where there is none (killed, or still running) or it cannot be read."""
+    try:
+        summary = json.loads((run_dir / SUMMARY).read_text())
+    except (OSError, ValueError):
+        return None
+    return summary if isinstance(summary, dict) else None
+
+
+def read_metrics(run_dir: Path) -> list[dict[str, float]]:
+    """The rows of metrics.csv, one an epoch; values that were not measured in an epoch are left out."""
+    try:
+        with open(run_dir / METRICS, newline="") as file:
+            rows = list(csv.DictReader(file))
+    except OSError:
+        return []
+    return [{name: float(value) for name, value in row.items() if name and value} for row in rows]
+
+
+def read_overrides(run_dir: Path) -> list[str] | None:
+    """What was typed to start a run; None where that is not recorded."""
+    from omegaconf import OmegaConf  # slow to import, and not needed to read results
+
+    try:
+        return [str(item) for item in OmegaConf.load(run_dir / OVERRIDES)]
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def identity(overrides: list[str]) -> list[str]:
+    """The overrides that say what a run is, in one order."""
+    return sorted(item for item in overrides if not item.startswith(_NOT_IDENTITY))
+
+
+def fingerprint(overrides: list[str]) -> str:
+    """A short name of what a run is."""
+    return blake2b("\n".join(identity(overrides)).encode(), digest_size=4).hexdigest()
+
+
+def read_config(run_dir: Path) -> dict[str, Any]:
+    """The composed configuration of a run as plain values, with the options chosen as `choices`."""
+    from omegaconf import OmegaConf  # slow to import, as above
+
+    try:
+        config = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
+        chosen = OmegaConf.load(run_dir / ".hydra" / "hydra.yaml")
+    except OSError:
+        return {}
+    OmegaConf.resolve(config)
+    choices = {name: value for name, value in chosen.hydra.runtime.choices.items() if not name.startswith("hydra/")}
+    plain = OmegaConf.to_container(config)
+    assert isinstance(plain, dict)
+    return {"choices": choices, **plain}
+
+
+def is_running(run_dir: Path) -> bool:
+    """Whether a living process holds the run's lock."""
+    from filelock import FileLock, Timeout
+
+    path = run_dir / ".lock"
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def is_run(path: Path) -> bool:
+    """Whether a directory is one run's."""
+    return (path / OVERRIDES).is_file() or (path / SUMMARY).is_file()
+
+
+def find(root: Path) -> Iterator[Path]:
+    """Every run directory under a root, in name order; a run's own folders are not searched."""
+    if is_run(root):
+        yield root
+        return
+    try:
+        children = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+    except OSError:
+        return
+    for name in children:
+        yield from find(root / name)
+
+
+def unfinished(folder: Path, overrides: list[str]) -> Path | None:
+    """The latest run in a folder that did not finish, is not running, and was started with the same overrides."""
+    wanted = identity(overrides)
+    candidates = [path for path in folder.iterdir() if is_run(path)] if folder.is_dir() else []
+    for run_dir in sorted(candidates, reverse=True):
+        summary = read_summary(run_dir)
+        recorded = read_overrides(run_dir)
+        if recorded is None or identity(recorded) != wanted or is_running(run_dir):
+            continue
+        # A run that was refused or failed at once left nothing to go on with.
+        failed = summary is not None and summary.get("status") == "failed" and not (run_dir / "checkpoints").is_dir()
+        if failed:
+            continue
+        return None if summary is not None and summary.get("status") == "finished" else run_dir
+    return None

@@ -1,0 +1,136 @@
+"""Learning-rate schedules, all stepped once an optimizer step.
+
+Each is called as `schedule(optimizer, total_steps=..., steps_per_epoch=...)` with an optimizer whose `lr` is the peak,
+and returns a torch scheduler. All take a linear warm-up, from `warmup_from` times the schedule's first lr, of one of
+`warmup_steps`, `warmup_epochs` and `warmup_fraction` (of the whole run).
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim import lr_scheduler as torch_schedulers
+from torch.optim.lr_scheduler import LRScheduler
+
+
+def warmup_length(total_steps: int, steps_per_epoch: int, *, steps: int, epochs: float, fraction: float) -> int:
+    """The warm-up in steps. Raises ValueError where more than one unit is given, or it leaves nothing to train."""
+    given = {"warmup_steps": steps, "warmup_epochs": epochs, "warmup_fraction": fraction}
+    used = {name: value for name, value in given.items() if value}
+    if len(used) > 1:
+        raise ValueError(f"give one of {', '.join(given)}, not {' and '.join(used)}")
+    if any(value < 0 for value in given.values()):
+        raise ValueError(f"a warm-up cannot be negative: {used}")
+    length = round(steps + epochs * steps_per_epoch + fraction * total_steps)
+    if length >= total_steps:
+        raise ValueError(f"{used} is {length} warm-up steps, of a run of {total_steps}: make it shorter")
+    return length
+
+
+def peaks(optimizer: Optimizer) -> list[float]:
+    """The lr that each parameter group was given; schedulers made before may have changed the current one."""
+    return [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+
+
+def warmed(shape: Callable[..., LRScheduler]) -> Callable[..., LRScheduler]:
+    """Put a linear warm-up before a schedule, which then covers the steps that remain."""
+
+    @wraps(shape)
+    def schedule(
+        optimizer: Optimizer,
+        *,
+        total_steps: int,
+        steps_per_epoch: int,
+        warmup_steps: int = 0,
+        warmup_epochs: float = 0.0,
+        warmup_fraction: float = 0.0,
+        warmup_from: float = 0.01,
+        **options: Any,
+    ) -> LRScheduler:
+        if total_steps < 1:
+            raise ValueError(f"a schedule of {total_steps} steps: raise trainer.max_epochs or trainer.max_steps")
+        if not 0.0 < warmup_from <= 1.0:
+            raise ValueError(f"scheduler.warmup_from={warmup_from} is a share of the peak: allowed is above 0, up to 1")
+        warmup = warmup_length(
+            total_steps, steps_per_epoch, steps=warmup_steps, epochs=warmup_epochs, fraction=warmup_fraction
+        )
+        if not warmup:
+            return shape(optimizer, total_steps, steps_per_epoch, **options)
+        rising = torch_schedulers.LinearLR(optimizer, start_factor=warmup_from, total_iters=warmup)
+        main = shape(optimizer, total_steps - warmup, steps_per_epoch, **options)
+        return torch_schedulers.SequentialLR(optimizer, [rising, main], milestones=[warmup])
+
+    return schedule
+
+
+@warmed
+def onecycle(
+    optimizer: Optimizer,
+    total_steps: int,
+    steps_per_epoch: int,
+    *,
+    pct_start: float,
+    div_factor: float,
+    final_div_factor: float,
+    anneal_strategy: str,
+    cycle_momentum: bool,
+) -> LRScheduler:
+    """One cycle (Smith & Topin 2018): from lr / div_factor up to lr, then down to lr / div_factor / final_div_factor."""
+    momentum = any("momentum" in group or "betas" in group for group in optimizer.param_groups)
+    return torch_schedulers.OneCycleLR(
+        optimizer,
+        max_lr=peaks(optimizer),
+        total_steps=total_steps,
+        pct_start=pct_start,
+        div_factor=div_factor,
+        final_div_factor=final_div_factor,
+        anneal_strategy=anneal_strategy,  # type: ignore[arg-type]
+        cycle_momentum=cycle_momentum and momentum,
+    )
+
+
+@warmed
+def cosine(optimizer: Optimizer, total_steps: int, steps_per_epoch: int, *, final_fraction: float) -> LRScheduler:
+    """Half a cosine from lr to final_fraction * lr (Loshchilov & Hutter 2017, without restarts)."""
+    floor = final_fraction * max(peaks(optimizer))
+    return torch_schedulers.CosineAnnealingLR(optimizer, T_max=total_steps, eta_min=floor)
+
+
+@warmed
+def warm_restarts(
+    optimizer: Optimizer, total_steps: int, steps_per_epoch: int, *, first_epochs: float, growth: int, final_fraction: float
+) -> LRScheduler:
+    """SGDR (Loshchilov & Hutter 2017): cosine periods, the first of `first_epochs`, each `growth` times the last."""
+    period = round(first_epochs * steps_per_epoch)
+    if period < 1:
+        raise ValueError(f"scheduler.first_epochs={first_epochs} is less than one step")
+    floor = final_fraction * max(peaks(optimizer))
+    return torch_schedulers.CosineAnnealingWarmRestarts(optimizer, T_0=period, T_mult=growth, eta_min=floor)
+
+
+@warmed
+def multistep(
+    optimizer: Optimizer, total_steps: int, steps_per_epoch: int, *, milestones_fraction: list[float], gamma: float
+) -> LRScheduler:
+    """lr times gamma at each milestone, given as a fraction of the run (He et al. 2016: a half and three quarters)."""
+    if any(not 0.0 < milestone < 1.0 for milestone in milestones_fraction):
+        raise ValueError(f"scheduler.milestones_fraction={milestones_fraction}: each is a fraction of the run, 0 to 1")
+    steps = [round(milestone * total_steps) for milestone in milestones_fraction]
+    return torch_schedulers.MultiStepLR(optimizer, milestones=steps, gamma=gamma)
+
+
+@warmed
+def step(
+    optimizer: Optimizer, total_steps: int, steps_per_epoch: int, *, every_epochs: float, gamma: float
+) -> LRScheduler:
+    """lr times gamma every `every_epochs` epochs."""
+    if every_epochs * steps_per_epoch < 1:
+        raise ValueError(f"scheduler.every_epochs={every_epochs} is less than one step")
+    return torch_schedulers.StepLR(optimizer, step_size=round(every_epochs * steps_per_epoch), gamma=gamma)
+
+
+@warmed
+def constant(optimizer: Optimizer, total_steps: int, steps_per_epoch: int) -> LRScheduler:
+    """The same lr throughout, after the warm-up if there is one."""
+    return torch_schedulers.ConstantLR(optimizer, factor=1.0)

@@ -1,0 +1,51 @@
+"""The end of a sweep: a table of all its jobs, and the exit status."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from cifar_lit import runs
+
+log = logging.getLogger(__name__)
+
+
+class SweepTable(Callback):
+    """Closes a sweep with a row a job; exits with 1 where any job did not finish."""
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        jobs = sorted(runs.find(folder), key=lambda path: (len(path.name), path.name))
+        rows = [(path, runs.read_summary(path) or {"status": "killed"}) for path in jobs]
+        _print(folder, rows)
+        if any(summary["status"] != "finished" for _, summary in rows):
+            print(f"\nRun what has not finished: the same command, with hydra.sweep.dir={folder}", flush=True)
+            sys.exit(1)
+
+
+def _print(folder: Path, rows: list[tuple[Path, dict[str, Any]]]) -> None:
+    from rich.console import Console  # wanted once, at the end of a sweep
+    from rich.table import Table
+
+    table = Table(title=f"Sweep {folder}", title_justify="left")
+    for name in ("job", "overrides", "status"):
+        table.add_column(name)
+    for name in ("train", "val", "test", "gap", "train time"):
+        table.add_column(name, justify="right")
+    for path, summary in rows:
+        overrides = " ".join(summary.get("overrides") or runs.read_overrides(path) or [])
+        status = summary["status"] + (f": {summary['error']}" if summary.get("error") else "")
+        scores = [summary.get(key) for key in ("train/acc", "val/acc", "test/acc", "gap")]
+        seconds = summary.get("train_seconds")
+        table.add_row(
+            path.name,
+            overrides,
+            status,
+            *("-" if score is None else f"{100 * score:.2f}" for score in scores),
+            "-" if seconds is None else f"{seconds:,.1f} s",
+        )
+    width = None if sys.stdout.isatty() else 160
+    Console(width=width).print(table)

@@ -1,0 +1,147 @@
+"""What is learned: a network, a loss, a mix of labels, and how the weights are updated."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from cifar_lit.metrics import Evaluation, Tally
+from cifar_lit.mix import Mix, dominant
+from cifar_lit.seeding import derive, numpy_generator
+
+Batch = tuple[Tensor, Tensor]  # images (N, 3, H, W) float32, normalised; labels (N,) int64
+
+
+class Task(L.LightningModule):
+    """Image classification.
+
+    Logs once an epoch, never a step: nothing here waits for the device between two epochs. Training accuracy is the
+    running one, in training mode on augmented images, and scored against the dominant label where labels are mixed.
+    """
+
+    def __init__(
+        self,
+        *,
+        net: nn.Module,
+        loss: nn.Module,
+        optimizer: Callable[[nn.Module], Optimizer],
+        scheduler: Callable[..., LRScheduler],
+        mix: Mix | None,
+        num_classes: int,
+        superclass_of: tuple[int, ...] = (),
+        description: dict[str, Any] | None = None,
+        seed: int = 0,
+        channels_last: bool = False,
+        compile: bool = False,
+    ) -> None:
+        """optimizer(net) and scheduler(optimizer, total_steps=..., steps_per_epoch=...) are called when training starts.
+
+        description: of the network, plain values for `model.registry.build`; kept in every checkpoint, for a resume to
+        compare. channels_last: memory layout of weights and images. compile: run the network through torch.compile.
+        """
+        super().__init__()
+        self.net = net.to(memory_format=torch.channels_last) if channels_last else net
+        self.loss = loss
+        self.optimizer, self.scheduler = optimizer, scheduler
+        self.mix = mix
+        self.num_classes = num_classes
+        self.description = description
+        self.seed = seed
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.training_tally, self.validation_tally = Tally(), Tally()
+        self.evaluation = Evaluation(superclass_of)
+        self.total_steps = 0
+        self.confusion: Tensor | None = None
+        if compile:
+            self.net.compile()  # in place: torch.compile(net) would put `_orig_mod.` into every key of a checkpoint
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) -> logits (N, C)."""
+        return self.net(images.contiguous(memory_format=self.memory_format))
+
+    def on_train_epoch_start(self) -> None:
+        self.training_tally.reset()
+        self.tallied = -1
+        self.epoch_started = time.perf_counter()
+        self.epoch_images = 0
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        images, labels = batch
+        # Dropout and stochastic depth draw from torch's own generator: put it in this step's place.
+        torch.manual_seed(derive(self.seed, "net", self.current_epoch, batch_idx))
+        targets = labels
+        if self.mix is not None:
+            rng = numpy_generator(self.seed, "mix", self.current_epoch, batch_idx)
+            images, targets = self.mix(images, labels, self.num_classes, rng)
+        logits = self(images)
+        loss = self.loss(logits, targets)
+        if batch_idx != self.tallied:  # SAM computes each step twice
+            self.tallied = batch_idx
+            self.epoch_images += len(labels)
+            self.training_tally.update(loss, logits.detach(), dominant(targets))
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if self.trainer.max_steps == self.global_step:
+            self.trainer.should_stop = True  # else Lightning leaves a last, partial epoch without validation
+        if not (self.trainer.is_last_batch or self.trainer.should_stop):
+            return
+        means = self.training_tally.compute()  # waits for the device: the clock is read after it
+        seconds = time.perf_counter() - self.epoch_started
+        images = self.epoch_images * self.trainer.world_size
+        self.record(
+            {
+                "train/loss": means["loss"],
+                "train/acc": means["acc"],
+                "lr": max(group["lr"] for group in self.optimizers(use_pl_optimizer=False).param_groups),  # type: ignore[union-attr]
+                "seconds": seconds,
+                "images_per_second": images / seconds,
+            }
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        self.validation_tally.reset()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        images, labels = batch
+        logits = self(images)
+        self.validation_tally.update(F.cross_entropy(logits.float(), labels), logits, labels)
+
+    def on_validation_epoch_end(self) -> None:
+        self.record({f"val/{name}": mean for name, mean in self.validation_tally.compute().items()})
+
+    def on_test_epoch_start(self) -> None:
+        self.evaluation.reset()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        images, labels = batch
+        self.evaluation.update(self(images), labels)
+
+    def on_test_epoch_end(self) -> None:
+        scores, self.confusion = self.evaluation.compute()
+        self.record({f"test/{name}": score for name, score in scores.items()})
+
+    def record(self, values: dict[str, float]) -> None:
+        """Hand values, one an epoch and alike in every process, to the callbacks and loggers."""
+        self.log_dict({name: torch.tensor(value, dtype=torch.float32) for name, value in values.items()}, on_step=False, on_epoch=True)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        if self.global_step < self.total_steps:  # a cycle stepped past its end would rise again
+            scheduler.step()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["network"] = self.description
+        checkpoint["total_steps"] = self.total_steps
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        self.total_steps = int(self.trainer.estimated_stepping_batches)
+        steps_per_epoch = -(-int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
+        optimizer = self.optimizer(self.net)
+        scheduler = self.scheduler(optimizer, total_steps=self.total_steps, steps_per_epoch=steps_per_epoch)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
