@@ -1,4 +1,4 @@
-"""Train one network, or sweep over many: `python train.py model=resnet34 optim=adam_onecycle`, `python train.py --help`."""
+"""Train one network, or sweep over many: `python train.py --help`."""
 
 import hydra
 from omegaconf import DictConfig
@@ -9,6 +9,7 @@ from cifar_lit import cli
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 @cli.job
 def main(cfg: DictConfig) -> float:
+    """Run the experiment that a configuration describes; returns its objective, for sweeps."""
     from hydra.utils import instantiate  # slow imports wait until the configuration is known to be good
     from lightning import seed_everything
 

@@ -19,13 +19,13 @@ from pathlib import Path
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-import albumentations  # noqa: E402
-import cv2  # noqa: E402
-import hydra  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import albumentations
+import cv2
+import hydra
+import numpy as np
+import torch
 
-from cifar_lit.augment.policy import Policy  # noqa: E402
+from cifar_lit.augment.policy import Policy
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 SIZE = (32, 32)
@@ -111,7 +111,9 @@ def main() -> None:
     cv2.setNumThreads(args.threads)
 
     rows = {}
-    print(f"{'policy':<12}{'per_image':>12}{'batched':>12}{'ratio':>8}   images/s, threads={args.threads}, batch={args.batch}")
+    print(
+        f"{'policy':<12}{'per_image':>12}{'batched':>12}{'ratio':>8}   images/s, threads={args.threads}, batch={args.batch}"
+    )
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         for name in args.policies:
             rows[name] = row = measure(policy(name), args.images, args.batch, args.repetitions)

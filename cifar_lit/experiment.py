@@ -15,7 +15,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from cifar_lit import checkpoint, logger as trackers, outcome, runs
+from cifar_lit import checkpoint, outcome, runs
+from cifar_lit import logger as trackers
 from cifar_lit.augment.policy import Policy
 from cifar_lit.data.loaders import Place
 from cifar_lit.data.module import ImageData
@@ -175,9 +176,7 @@ class Experiment:
         """Refuse a checkpoint of another network, or of a run of another length: its schedule would not fit."""
         theirs = contents.get("network")
         if theirs != description:
-            differing = sorted(
-                key for key in {*description, *(theirs or {})} if (theirs or {}).get(key) != description.get(key)
-            )
+            differing = sorted(key for key in {*description, *(theirs or {})} if (theirs or {}).get(key) != description.get(key))
             raise checkpoint.CheckpointError(f"{saved} is of another network: {', '.join(differing)} differ")
         _, total_steps = self._lengths()
         if contents.get("total_steps") != total_steps:

@@ -1,6 +1,7 @@
 """Experiment trackers beside metrics.csv: what every tracker is told at the start and at the end of a run."""
 
 import logging
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ class Wandb(WandbLogger):
         import wandb  # slow, and needed only where it is asked for
 
         self._id_file = Path(run_dir) / "wandb" / "id.txt"
-        run_id = self._id_file.read_text().strip() if self._id_file.exists() else wandb.util.generate_id()
+        run_id = self._id_file.read_text().strip() if self._id_file.exists() else secrets.token_hex(4)
         settings = wandb.Settings(init_timeout=timeout_seconds, silent=True, console="off")
         super().__init__(project=project, save_dir=run_dir, id=run_id, settings=settings, **options)
         offline = wandb.setup().settings.mode in ("offline", "dryrun", "disabled")
@@ -39,7 +40,7 @@ class Wandb(WandbLogger):
     @property
     def experiment(self) -> Any:
         """The live W&B run (a dummy in all processes but the first)."""
-        if self._experiment is None and rank_zero_only.rank == 0:
+        if self._experiment is None and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             import wandb  # slow, as above
 
             self._id_file.parent.mkdir(parents=True, exist_ok=True)

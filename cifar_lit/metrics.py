@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
 from torchmetrics.functional.classification import multiclass_calibration_error
+from torchmetrics.utilities import dim_zero_cat
 
 
 class Tally(Metric):
@@ -14,23 +15,18 @@ class Tally(Metric):
     """
 
     full_state_update = False
+    sums: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("sums", torch.zeros(4, dtype=torch.float64), dist_reduce_fx="sum")
-
-    def _apply(self, fn, exclude_state=()):  # type: ignore[no-untyped-def]
-        # MPS has no float64. Counts stay exact in float32 up to 16 million images.
-        if self.sums.dtype is torch.float64 and fn(torch.empty(0)).device.type == "mps":
-            self.sums, self._defaults["sums"] = self.sums.float(), self._defaults["sums"].float()
-        return super()._apply(fn, exclude_state)
+        self.add_state("sums", torch.zeros(4), dist_reduce_fx="sum")
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """loss: mean over the batch. logits (N, C). labels (N,)."""
         hits = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
         count = len(labels)
-        batch = torch.stack([loss.detach() * count, hits[:, 0].sum(), hits.sum(), torch.full_like(loss, count)])
-        self.sums += batch.to(self.sums.dtype)
+        batch = (loss.detach() * count, hits[:, 0].sum(), hits.sum(), torch.full_like(loss, count))
+        self.sums += torch.stack(batch)  # float32 counts exactly up to 16 million images
 
     def compute(self) -> dict[str, float]:
         """Means over everything since the last reset, in all processes: `loss`, `acc` and `acc5` as fractions."""
@@ -47,6 +43,8 @@ class Evaluation(Metric):
     """Logits and labels of a whole evaluation, kept on the device, for the numbers that need them all at once."""
 
     full_state_update = False
+    logits: list[Tensor]
+    labels: list[Tensor]
 
     def __init__(self, superclass_of: tuple[int, ...] = ()) -> None:
         """superclass_of: class index -> superclass index; empty where there are none."""
@@ -62,9 +60,7 @@ class Evaluation(Metric):
 
     def compute(self) -> tuple[dict[str, float], Tensor]:
         """The scores, fractions but for the loss, and the confusion matrix (C, C): a row a true class, in images."""
-        logits = torch.cat(self.logits) if isinstance(self.logits, list) else self.logits
-        labels = torch.cat(self.labels) if isinstance(self.labels, list) else self.labels
-        logits, labels = logits.cpu(), labels.cpu()
+        logits, labels = dim_zero_cat(self.logits).cpu(), dim_zero_cat(self.labels).cpu()
         classes = logits.shape[1]
         predicted = logits.argmax(dim=1)
         confusion = torch.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)

@@ -81,9 +81,7 @@ class Mix:
         if min(self.cutmix, self.mixup) < 0.0 or self.cutmix + self.mixup <= 0.0:
             raise ValueError(f"mix.cutmix={self.cutmix} and mix.mixup={self.mixup} are odds: 0 or more, and not both 0")
 
-    def __call__(
-        self, images: Tensor, labels: Tensor, num_classes: int, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Tensor, labels: Tensor, num_classes: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Images (N, C, H, W) float and labels (N,) int -> images alike, and targets (N,) or (N, num_classes)."""
         draws = len(images) if self.per_sample else 1
         mixed = rng.random(draws) < self.p

@@ -52,9 +52,7 @@ def warmed(shape: Callable[..., LRScheduler]) -> Callable[..., LRScheduler]:
             raise ValueError(f"a schedule of {total_steps} steps: raise trainer.max_epochs or trainer.max_steps")
         if not 0.0 < warmup_from <= 1.0:
             raise ValueError(f"scheduler.warmup_from={warmup_from} is a share of the peak: allowed is above 0, up to 1")
-        warmup = warmup_length(
-            total_steps, steps_per_epoch, steps=warmup_steps, epochs=warmup_epochs, fraction=warmup_fraction
-        )
+        warmup = warmup_length(total_steps, steps_per_epoch, steps=warmup_steps, epochs=warmup_epochs, fraction=warmup_fraction)
         if not warmup:
             return shape(optimizer, total_steps, steps_per_epoch, **options)
         rising = torch_schedulers.LinearLR(optimizer, start_factor=warmup_from, total_iters=warmup)
@@ -121,9 +119,7 @@ def multistep(
 
 
 @warmed
-def step(
-    optimizer: Optimizer, total_steps: int, steps_per_epoch: int, *, every_epochs: float, gamma: float
-) -> LRScheduler:
+def step(optimizer: Optimizer, total_steps: int, steps_per_epoch: int, *, every_epochs: float, gamma: float) -> LRScheduler:
     """lr times gamma every `every_epochs` epochs."""
     if every_epochs * steps_per_epoch < 1:
         raise ValueError(f"scheduler.every_epochs={every_epochs} is less than one step")

@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
@@ -129,7 +130,8 @@ class Task(L.LightningModule):
 
     def record(self, values: dict[str, float]) -> None:
         """Hand values, one an epoch and alike in every process, to the callbacks and loggers."""
-        self.log_dict({name: torch.tensor(value, dtype=torch.float32) for name, value in values.items()}, on_step=False, on_epoch=True)
+        scalars = {name: torch.tensor(value, dtype=torch.float32) for name, value in values.items()}
+        self.log_dict(scalars, on_step=False, on_epoch=True)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         if self.global_step < self.total_steps:  # a cycle stepped past its end would rise again
@@ -139,7 +141,7 @@ class Task(L.LightningModule):
         checkpoint["network"] = self.description
         checkpoint["total_steps"] = self.total_steps
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         self.total_steps = int(self.trainer.estimated_stepping_batches)
         steps_per_epoch = -(-int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
         optimizer = self.optimizer(self.net)

@@ -113,7 +113,9 @@ class Affine(Op):
         """Where each output pixel comes from (n, H, W, 2), as grid_sample wants it: x and y, -1 to 1 over the image."""
         angle = params["degrees"].deg2rad()
         cos, sin = angle.cos() / params["scale"], angle.sin() / params["scale"]
-        turn = torch.stack([cos, sin, -sin, cos], dim=1).view(-1, 2, 1, 2)  # [x or y of the output, 1, x or y of the source]
+        turn = torch.stack([cos, sin, -sin, cos], dim=1).view(
+            -1, 2, 1, 2
+        )  # [x or y of the output, 1, x or y of the source]
         shift = torch.stack([params["across"], params["down"]], dim=1)[:, :, None, None]
         to_unit = torch.tensor([2.0 / width, 2.0 / height])
         scaled, shift = (t.to(device, non_blocking=True) for t in (turn * to_unit, shift.float()))

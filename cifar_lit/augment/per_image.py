@@ -9,18 +9,18 @@ from typing import Any
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for news
 
-import albumentations as A  # noqa: E402
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from torchvision.transforms import v2  # noqa: E402
+import albumentations as A
+import cv2
+import numpy as np
+import torch
+from torchvision.transforms import v2
 
-from cifar_lit.augment.choice import OneOf  # noqa: E402
-from cifar_lit.augment.colour import Jitter, Noise  # noqa: E402
-from cifar_lit.augment.erase import Erase  # noqa: E402
-from cifar_lit.augment.geometry import Affine, Crop, Flip  # noqa: E402
-from cifar_lit.augment.op import Op, Size  # noqa: E402
-from cifar_lit.augment.trivial import Trivial  # noqa: E402
+from cifar_lit.augment.choice import OneOf
+from cifar_lit.augment.colour import Jitter, Noise
+from cifar_lit.augment.erase import Erase
+from cifar_lit.augment.geometry import Affine, Crop, Flip
+from cifar_lit.augment.op import Op, Size
+from cifar_lit.augment.trivial import Trivial
 
 Transform = A.BasicTransform | A.BaseCompose
 
@@ -80,7 +80,9 @@ def _(op: Erase, size: Size) -> Transform:
     if not op.inside:
         return Cutout(size=tuple(op.size), p=op.p)
     lo, hi = op.size
-    return A.CoarseDropout(num_holes_range=(1, 1), hole_height_range=(lo, hi), hole_width_range=(lo, hi), fill=0, p=op.p)
+    return A.CoarseDropout(
+        num_holes_range=(1, 1), hole_height_range=(lo, hi), hole_width_range=(lo, hi), fill=0, p=op.p
+    )
 
 
 @transform.register

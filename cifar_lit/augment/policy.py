@@ -37,7 +37,9 @@ class Policy:
     def draw(self, n: int, size: Size, generator: torch.Generator) -> Draws:
         """Every random number, save those of noise, of n samples of `size` (height, width): for a split and an epoch."""
         if not self.batched:
-            raise ValueError(f"augment: {self.unbatched} has no batched form: allowed is the engine of worker processes")
+            raise ValueError(
+                f"augment: {self.unbatched} has no batched form: allowed is the engine of worker processes"
+            )
         return {name: draw(op, n, size, generator) for name, op in self.ops.items()}
 
     def rows(self, draws: Draws, indices: Tensor) -> Draws:

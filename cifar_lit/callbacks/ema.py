@@ -36,9 +36,7 @@ class EMA(L.Callback):
         self.steps = self.steps or trainer.global_step
 
     @torch.no_grad()
-    def on_train_batch_end(
-        self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == self.steps:  # gradients are still being accumulated
             return
         self.steps = trainer.global_step

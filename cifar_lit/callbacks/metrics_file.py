@@ -39,7 +39,7 @@ class MetricsFile(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        row = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        row: dict[str, float] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
         row |= {name: float(value) for name, value in trainer.callback_metrics.items() if name in COLUMNS}
         with open(self.path, "a", newline="") as file:
             csv.DictWriter(file, COLUMNS).writerow({name: _cell(name, value) for name, value in row.items()})

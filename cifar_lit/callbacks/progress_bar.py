@@ -8,6 +8,8 @@ import lightning as L
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from cifar_lit.task import Task
+
 
 class ProgressBar(L.Callback):
     """Shows step, time left of the whole run, running loss and accuracy, and images per second; erased after each epoch.
@@ -42,14 +44,13 @@ class ProgressBar(L.Callback):
         self.bar.start()
         self.due = 0.0
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.bar is None or time.monotonic() < self.due:
             return
+        assert isinstance(task, Task)
         self.due = time.monotonic() + self.refresh_seconds
-        means = task.training_tally.so_far()  # type: ignore[operator,union-attr]
-        speed = task.epoch_images / (time.perf_counter() - task.epoch_started)  # type: ignore[operator]
+        means = task.training_tally.so_far()
+        speed = task.epoch_images / (time.perf_counter() - task.epoch_started)
         note = (
             f"loss {means['loss']:.3f}  acc {100 * means['acc']:5.2f}%  {speed * trainer.world_size:,.0f} images/s"
             f"  {self._left(trainer)} left"

@@ -108,8 +108,8 @@ def _first_writable(folders: list[Path]) -> Path:
 
 def _no_room(folder: Path, error: OSError) -> DataError:
     return DataError(
-        f"{folder}: decoded images cannot be written ({error.strerror or error}); free some space there, or make the "
-        "data folder read-only and set XDG_CACHE_HOME to a folder on another disk"
+        f"{folder}: decoded images cannot be written ({error.strerror or error}); free some space there, "
+        "or delete what is in the way"
     )
 
 

@@ -140,8 +140,8 @@ def _build(layout: Layout) -> Dataset:
 
 def _class_folders(root: Path) -> folder.Tree:
     advice = (
-        f"CIFAR-100 has 100 classes of {PER_CLASS['train']} training and {PER_CLASS['test']} test images: unzip all its "
-        "parts, or use data=folder for a subset or other classes"
+        f"CIFAR-100 has 100 classes of {PER_CLASS['train']} training and {PER_CLASS['test']} test images: unzip all "
+        "its parts, or use data=folder for a subset or other classes"
     )
     try:
         tree = folder.scan(root)

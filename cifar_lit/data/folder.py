@@ -167,8 +167,8 @@ def decode(tree: Tree, image_size: int | None) -> tuple[Split, Split]:
                 splits[split].images[index] = image
             return len(files)
 
-        # Threads, not processes: larger images decode side by side. 32x32 ones are too small for that (60,000 take about
-        # 4 seconds), but forking beside torch's threads is unsafe, and spawning would import the main program again.
+        # Threads, not processes: larger images decode side by side. 32x32 ones are too small for that (60,000 take
+        # about 4 s), but forking beside torch's threads is unsafe, and spawning would import the main program again.
         with _progress(f"Decoding {total:,} images once", total) as advance, ThreadPoolExecutor(_cores()) as pool:
             jobs = [
                 pool.submit(fill, split, start)

@@ -4,6 +4,7 @@
 `WorkerLoader` augments image by image in worker processes; `PlainLoader` reads in order and augments nothing.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -72,8 +73,8 @@ class TrainingLoader:
         return batches[:-1] if self.drop_last and len(batches[-1]) < self.batch_size else batches
 
     def __len__(self) -> int:
-        share = self.length // self.place.processes
-        return share // self.batch_size if self.drop_last else -(-share // self.batch_size)
+        share = self.length // self.place.processes / self.batch_size
+        return math.floor(share) if self.drop_last else math.ceil(share)
 
 
 class DeviceLoader(TrainingLoader):
@@ -150,8 +151,8 @@ class WorkerLoader(TrainingLoader):
 
     def __iter__(self) -> Iterator[Batch]:
         for images, labels in self.loader:
-            images = images.to(self.place.device, non_blocking=True).permute(0, 3, 1, 2).contiguous()
-            yield self.normalize(images), labels.to(self.place.device, non_blocking=True)
+            pixels = images.to(self.place.device, non_blocking=True).permute(0, 3, 1, 2).contiguous()
+            yield self.normalize(pixels), labels.to(self.place.device, non_blocking=True)
 
 
 class PlainLoader:
@@ -164,7 +165,7 @@ class PlainLoader:
         self.tensors = tuple(t.to(place.device) for t in to_tensor(self.split)) if resident else None
 
     def __len__(self) -> int:
-        return -(-len(self.split.labels) // self.batch_size)
+        return math.ceil(len(self.split.labels) / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         for start in range(0, len(self.split.labels), self.batch_size):

@@ -79,9 +79,7 @@ class ImageData(L.LightningDataModule, ABC):
                 " data.validation=test holds none out"
             )
         if self.batch_size > self.training_images():
-            raise ValueError(
-                f"data.batch_size={self.batch_size} is more than the {self.training_images()} images to train on"
-            )
+            raise ValueError(f"data.batch_size={self.batch_size} is more than the {self.training_images()} images to train on")
 
     def training_images(self) -> int:
         """How many images an epoch has, by what `sizes` promises."""
@@ -173,8 +171,12 @@ class CIFAR100(ImageData):
             if self.fallback is None:
                 raise
             banner = "!" * 100
-            log.warning("%s\n!!  %s\n!!  TRAINING ON SYNTHETIC IMAGES INSTEAD: the result says nothing about CIFAR-100.\n%s",
-                        banner, missing, banner)
+            log.warning(
+                "%s\n!!  %s\n!!  TRAINING ON SYNTHETIC IMAGES INSTEAD: the result says nothing about CIFAR-100.\n%s",
+                banner,
+                missing,
+                banner,
+            )
             return synthetic.load()
 
 

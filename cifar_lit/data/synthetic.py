@@ -147,7 +147,7 @@ def _draw(shape: str, texture: str, n: int, size: int, rng: np.random.Generator)
     inside = np.clip(0.5 - SHAPES[shape](x / radius, y / radius) * radius * np.float32(unit), 0, 1)
     second = TEXTURES[texture](x + uniform(0, 6), y + uniform(0, 6), np.hypot(x, y) / radius)
 
-    # One colour light, one dark, a background between that fades from side to side: contrast everywhere, colour no clue.
+    # One colour light, one dark, between them a background that fades from side to side: colour gives nothing away.
     light, dark = uniform(0.55, 1, 1, 1, 3), uniform(0, 0.45, 1, 1, 3)
     swap = rng.random((n, 1, 1, 1)) < 0.5
     first_colour, second_colour = np.where(swap, dark, light), np.where(swap, light, dark)

@@ -9,11 +9,13 @@ POOLS = ("avg", "max")
 
 
 def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
+    """Refuse what is not one of the names allowed."""
     if value not in allowed:
         raise ValueError(f"model.{name}={value!r} is unknown: allowed is {', '.join(allowed)}")
 
 
 def check_share(name: str, value: object) -> None:
+    """Refuse what is not a number from 0 up to, not with, 1."""
     # Written so that NaN is refused too.
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value < 1.0:
         raise ValueError(f"model.{name}={value!r} is a share: allowed is 0 up to, not with, 1")
@@ -24,16 +26,19 @@ def _is_size(value: object) -> bool:
 
 
 def check_size(name: str, value: object) -> None:
+    """Refuse what is not a whole number from 1."""
     if not _is_size(value):
         raise ValueError(f"model.{name}={value!r} is a size: allowed is a whole number from 1")
 
 
 def check_flag(name: str, value: object) -> None:
+    """Refuse what is neither true nor false."""
     if not isinstance(value, bool):
         raise ValueError(f"model.{name}={value!r} is a flag: allowed is true, false")
 
 
 def check_stages(layers: list[int], widths: list[int]) -> None:
+    """Refuse stages without blocks or channels, and lists of different lengths."""
     for name, sizes in (("layers", layers), ("widths", widths)):
         if not isinstance(sizes, (list, tuple)) or not sizes or not all(_is_size(size) for size in sizes):
             raise ValueError(f"model.{name}={sizes!r}: allowed is a list of whole numbers from 1, one a stage, such as [2, 2, 2]")
@@ -49,6 +54,7 @@ def stem_conv(stem: str, width: int) -> nn.Conv2d:
 
 
 def stem_pool(stem: str) -> nn.Module:
+    """What follows the first convolution: nothing for images of 32x32."""
     return nn.Identity() if stem == "cifar" else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
 
 
@@ -79,10 +85,12 @@ class DropPath(nn.Module):
 
 
 def drop_path_layer(rate: float) -> nn.Module:
+    """Stochastic depth at a rate; nothing at all where that is 0."""
     return DropPath(rate) if rate else nn.Identity()
 
 
 def dropout_layer(rate: float) -> nn.Module:
+    """Dropout at a rate; nothing at all where that is 0."""
     return nn.Dropout(rate) if rate else nn.Identity()
 
 

@@ -35,7 +35,9 @@ def describe(network: Callable[..., nn.Module], **more: Any) -> dict[str, Any]:
             arguments.pop(NOT_DESCRIBED, None)
             _check_arguments(name, arguments)
             return {"network": name, **{key: _plain(key, value) for key, value in arguments.items()}}
-    raise ValueError(f"describe: {getattr(network, '__qualname__', network)!r} is no known network: allowed is {', '.join(NETWORKS)}")
+    raise ValueError(
+        f"describe: {getattr(network, '__qualname__', network)!r} is no known network: allowed is {', '.join(NETWORKS)}"
+    )
 
 
 def build(description: Mapping[str, Any]) -> nn.Module:
@@ -70,4 +72,6 @@ def _plain(key: str, value: object) -> Any:
         return [_plain(key, item) for item in value]
     if isinstance(value, dict) and all(isinstance(item, str) for item in value):
         return {name: _plain(f"{key}.{name}", item) for name, item in value.items()}
-    raise ValueError(f"describe: {key}={value!r} is a {type(value).__name__}: allowed are numbers, strings, lists, dicts (_convert_: all)")
+    raise ValueError(
+        f"describe: {key}={value!r} is a {type(value).__name__}: allowed are numbers, strings, lists, dicts (_convert_: all)"
+    )

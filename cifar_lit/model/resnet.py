@@ -96,7 +96,7 @@ class ResNet(nn.Module):
 
     block: "basic" or "bottleneck". layers, widths: blocks and channels of each stage; every stage but the first halves H and W.
     stem: "cifar" (3x3, stride 1, no pooling) or "imagenet" (7x7, stride 2, then max-pooling). pool: "avg" or "max".
-    dropout: share of features dropped before the classifier. drop_path: stochastic depth's rate in the last block, linear over depth.
+    dropout: share of features dropped before the classifier. drop_path: of the last block, linear over depth.
     zero_init_residual: every residual branch starts at zero (Goyal et al. 2017).
 
     All arguments are plain values, so that a checkpoint can hold them. Bad ones raise ValueError before any weight is allocated.

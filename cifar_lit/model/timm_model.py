@@ -32,7 +32,7 @@ def create(
 ) -> nn.Module:
     """A timm network: images (N, 3, H, W) -> logits (N, num_classes).
 
-    name: as timm lists it, with or without a weights tag ("resnet18", "resnet18.a1_in1k"). image_size: side of the images in pixels,
+    name: as timm lists it, with or without a weights tag ("resnet18", "resnet18.a1_in1k"). image_size: side of the images,
     for networks whose weights depend on it (transformers). dropout (before the classifier), drop_path: null keeps timm's default.
     pretrained: downloads timm's weights. options: anything else the network takes.
 

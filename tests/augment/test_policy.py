@@ -137,7 +137,9 @@ def test_neighbouring_seeds_are_unrelated():
 
 
 def test_images_given_stay_as_they_are():
-    augment = Policy(**every_op(), noise=Noise(std=[0.01, 0.03]), cutout=Erase(size=[4, 4], inside=False)).per_image(SIZE)
+    augment = Policy(**every_op(), noise=Noise(std=[0.01, 0.03]), cutout=Erase(size=[4, 4], inside=False)).per_image(
+        SIZE
+    )
     image = STORED[0].copy()
     for seed in range(50):
         augment(image, seed)
@@ -159,7 +161,9 @@ def test_the_engines_agree_on_one_affine():
         translate_px={"x": (2, 2), "y": (-3, -3)}, scale=(1.1, 1.1), keep_ratio=True, rotate=(12.0, 12.0), p=1.0
     )
     expected = transform(image=smooth[0].permute(1, 2, 0).to(torch.uint8).numpy())["image"]
-    params = {name: torch.tensor([value]) for name, value in (("across", 2), ("down", -3), ("scale", 1.1), ("degrees", 12.0))}
+    params = {
+        name: torch.tensor([value]) for name, value in (("across", 2), ("down", -3), ("scale", 1.1), ("degrees", 12.0))
+    }
     done = op.apply(smooth, params, generator(0))[0].permute(1, 2, 0).numpy()
     assert abs(done - expected).max() < 1.0
 
@@ -206,7 +210,10 @@ BAD = [
     (lambda: OneOf(ops={}), "one op or more"),
     (lambda: OneOf(ops={"flip": Flip(p=0.0)}), "not all of p=0"),
     (lambda: Policy(flip=0.5), "flip is 0.5"),
-    (lambda: Policy(erase=Erase(size=[8, 33], inside=True)).draw(1, SIZE, generator(0)), r"of 32x32 images: allowed is 1 to 32"),
+    (
+        lambda: Policy(erase=Erase(size=[8, 33], inside=True)).draw(1, SIZE, generator(0)),
+        r"of 32x32 images: allowed is 1 to 32",
+    ),
     (lambda: Policy(erase=Erase(size=[8, 33], inside=True)).per_image(SIZE), r"of 32x32 images: allowed is 1 to 32"),
     (lambda: Policy(crop=Crop(padding=32, mode="reflect")).per_image(SIZE), "allowed is 0 to 31"),
 ]

@@ -79,6 +79,11 @@ def truncate(folder):
     os.truncate(folder / "train_images.npy", 150)
 
 
+def extend(folder):
+    with (folder / "test_images.npy").open("ab") as file:
+        file.write(b"x")
+
+
 def garble_meta(folder):
     (folder / "meta.json").write_text('{"sizes": ')
 
@@ -100,7 +105,7 @@ def forget_facts(folder):
     (folder / "meta.json").write_text(json.dumps(meta))
 
 
-@pytest.mark.parametrize("damage", [truncate, garble_meta, remove_array, swap_arrays, forget_facts])
+@pytest.mark.parametrize("damage", [truncate, extend, garble_meta, remove_array, swap_arrays, forget_facts])
 def test_damaged_cache_is_built_again_with_a_warning(tmp_path, caplog, damage):
     cache.cached(tmp_path, key(), Builder())
     damage(folders(tmp_path / cache.FOLDER)[0])
@@ -217,7 +222,8 @@ def test_four_cold_processes_build_once(tmp_path):
     assert (tmp_path / "calls").read_text() == "x"
 
 
-def test_killed_build_is_never_trusted_and_is_cleaned_up(tmp_path):
+@pytest.mark.parametrize("state", ["one", "other"])
+def test_killed_build_is_never_trusted_and_is_cleaned_up(tmp_path, state):
     script = """
         save = cache._save
         def dying(path, array):
@@ -225,9 +231,9 @@ def test_killed_build_is_never_trusted_and_is_cleaned_up(tmp_path):
                 os.kill(os.getpid(), signal.SIGKILL)
             return save(path, array)
         cache._save = dying
-        cache.cached(root, key("other"), Builder(1))
+        cache.cached(root, key(sys.argv[2]), Builder(1))
     """
-    process = child(script, tmp_path)
+    process = child(script, tmp_path, state)
     process.communicate(timeout=30)
     assert process.returncode == -signal.SIGKILL
     (left_over,) = folders(tmp_path / cache.FOLDER)

@@ -11,6 +11,7 @@ import tarfile
 import time
 import urllib.request
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def root(tmp_path):
 class Python2Pickler(pickle._Pickler):
     """Writes text and bytes as Python 2's str, as the official files have them."""
 
-    dispatch = dict(pickle._Pickler.dispatch)
+    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
 
     def save_str(self, text):
         content = text if isinstance(text, bytes) else text.encode("latin1")

@@ -177,6 +177,7 @@ def test_zero_byte_file_is_named_before_anything_is_decoded(root):
     refused(lambda: folder.count(root), path, "empty")
 
 
+@pytest.mark.filterwarnings("default")  # as in a program, where warnings are no errors
 def test_decompression_bomb_is_refused(root, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
     refused(lambda: folder.load(root), root / "train" / "ant" / "0.WebP", "decompression bomb")

@@ -17,7 +17,9 @@ def test_parameters_and_depth_with_100_classes(network, parameters, depth):
     with torch.device("meta"):
         net = network(num_classes=100)
     assert sum(parameter.numel() for parameter in net.parameters()) == parameters
-    layers = [module for name, module in net.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear)) and "downsample" not in name]
+    layers = [
+        module for name, module in net.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear)) and "downsample" not in name
+    ]
     # Wide ResNet's name counts its three shortcuts and not the classifier: 1 + 24 + 3; the others count as He et al. do.
     assert len(layers) == (26 if network is wrn28_10 else depth)
 
