@@ -111,9 +111,8 @@ def main() -> None:
     cv2.setNumThreads(args.threads)
 
     rows = {}
-    print(
-        f"{'policy':<12}{'per_image':>12}{'batched':>12}{'ratio':>8}   images/s, threads={args.threads}, batch={args.batch}"
-    )
+    print(f"images/s, threads={args.threads}, batch={args.batch}")
+    print(f"{'policy':<12}{'per_image':>12}{'batched':>12}{'ratio':>8}")
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         for name in args.policies:
             rows[name] = row = measure(policy(name), args.images, args.batch, args.repetitions)

@@ -159,9 +159,8 @@ def say(summary: dict[str, Any], folder: Path) -> None:
             " loss=label_smoothing, a higher optimizer.weight_decay or model.dropout, or fewer epochs.",
             100 * summary["gap"],
         )
-    log.info("Files in %s", folder)
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder)):
-        log.info("  %s", path.relative_to(folder))
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder))
+    log.info("Files in %s: %s", folder, ", ".join(map(str, files)))
 
 
 def _hidden(path: Path, folder: Path) -> bool:

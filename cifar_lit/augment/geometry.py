@@ -29,9 +29,8 @@ class Crop(Op):
 
     def check(self, size: Size) -> None:
         if self.mode == "reflect" and self.padding >= min(size):
-            raise ValueError(
-                f"Crop(padding={self.padding}, mode=reflect) of {size[0]}x{size[1]} images: allowed is 0 to {min(size) - 1}"
-            )
+            given = f"Crop(padding={self.padding}, mode=reflect) of {size[0]}x{size[1]} images"
+            raise ValueError(f"{given}: allowed is 0 to {min(size) - 1}")
 
     def draw(self, n: int, size: Size, generator: torch.Generator) -> Params:
         return {name: whole(n, 0, 2 * self.padding, generator) for name in ("top", "left")}
@@ -113,9 +112,7 @@ class Affine(Op):
         """Where each output pixel comes from (n, H, W, 2), as grid_sample wants it: x and y, -1 to 1 over the image."""
         angle = params["degrees"].deg2rad()
         cos, sin = angle.cos() / params["scale"], angle.sin() / params["scale"]
-        turn = torch.stack([cos, sin, -sin, cos], dim=1).view(
-            -1, 2, 1, 2
-        )  # [x or y of the output, 1, x or y of the source]
+        turn = torch.stack([cos, sin, -sin, cos], dim=1).view(-1, 2, 1, 2)  # output x or y, 1, source x or y
         shift = torch.stack([params["across"], params["down"]], dim=1)[:, :, None, None]
         to_unit = torch.tensor([2.0 / width, 2.0 / height])
         scaled, shift = (t.to(device, non_blocking=True) for t in (turn * to_unit, shift.float()))

@@ -36,7 +36,7 @@ class Op(ABC):
         """Whether pixels are computed, so that `apply` returns float32, rather than copied."""
         return False
 
-    def check(self, size: Size) -> None:
+    def check(self, size: Size) -> None:  # noqa: B027 - most ops work on any size
         """Refuse image sizes (height, width) that the op cannot work on. Raises ValueError."""
 
     @abstractmethod
@@ -113,9 +113,8 @@ def check_interval(op: Op, name: str, low: float, high: float = inf, *, kind: ty
     value = getattr(op, name)
     pair = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
     if not (len(pair) == 2 and all(_is_number(v, kind) for v in pair) and low <= pair[0] <= pair[1] <= high):
-        raise ValueError(
-            f"{type(op).__name__}({name}={value!r}): allowed is [lo, hi] with lo <= hi, both {_numbers(kind)}{_range(low, high)}"
-        )
+        allowed = f"[lo, hi] with lo <= hi, both {_numbers(kind)}{_range(low, high)}"
+        raise ValueError(f"{type(op).__name__}({name}={value!r}): allowed is {allowed}")
 
 
 def _is_number(value: object, kind: type) -> bool:

@@ -5,7 +5,7 @@ import random
 import warnings
 from collections.abc import Mapping
 from functools import singledispatch
-from typing import Any
+from typing import Any, TypeAlias
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for news
 
@@ -22,7 +22,7 @@ from cifar_lit.augment.geometry import Affine, Crop, Flip
 from cifar_lit.augment.op import Op, Size
 from cifar_lit.augment.trivial import Trivial
 
-Transform = A.BasicTransform | A.BaseCompose
+Transform: TypeAlias = A.BasicTransform | A.BaseCompose
 
 _BORDERS = {"constant": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT_101}
 
@@ -78,16 +78,14 @@ def _(op: Affine, size: Size) -> Transform:
 @transform.register
 def _(op: Erase, size: Size) -> Transform:
     if not op.inside:
-        return Cutout(size=tuple(op.size), p=op.p)
+        return Cutout(size=op.size, p=op.p)
     lo, hi = op.size
-    return A.CoarseDropout(
-        num_holes_range=(1, 1), hole_height_range=(lo, hi), hole_width_range=(lo, hi), fill=0, p=op.p
-    )
+    return A.CoarseDropout(num_holes_range=(1, 1), hole_height_range=(lo, hi), hole_width_range=(lo, hi), fill=0, p=op.p)
 
 
 @transform.register
 def _(op: Noise, size: Size) -> Transform:
-    return GaussianNoise(std=tuple(op.std), p=op.p)
+    return GaussianNoise(std=op.std, p=op.p)
 
 
 @transform.register

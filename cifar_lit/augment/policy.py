@@ -35,11 +35,9 @@ class Policy:
         return not self.unbatched
 
     def draw(self, n: int, size: Size, generator: torch.Generator) -> Draws:
-        """Every random number, save those of noise, of n samples of `size` (height, width): for a split and an epoch."""
+        """Every random number but noise of n samples of `size` (height, width), say of a split for an epoch."""
         if not self.batched:
-            raise ValueError(
-                f"augment: {self.unbatched} has no batched form: allowed is the engine of worker processes"
-            )
+            raise ValueError(f"augment: {self.unbatched} has no batched form: allowed is the engine of worker processes")
         return {name: draw(op, n, size, generator) for name, op in self.ops.items()}
 
     def rows(self, draws: Draws, indices: Tensor) -> Draws:
@@ -75,9 +73,6 @@ class _PerImage:
     def __init__(self, ops: dict[str, Op], size: Size) -> None:
         self.ops, self.size = ops, size
         self.compose: Callable | None = None
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "compose": None}  # each process builds its own
 
     def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
         if self.compose is None:

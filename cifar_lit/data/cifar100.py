@@ -106,9 +106,7 @@ def load(root: str | Path, download: bool = True) -> Dataset:
     layout = find(root)
     if layout is None:
         if not download:
-            raise DataMissing(
-                f"{root}: no CIFAR-100 in it; put there {_WANTED}, set data.download=true, or use data=synthetic"
-            )
+            raise DataMissing(f"{root}: no CIFAR-100 in it; put there {_WANTED}, set data.download=true, or use data=synthetic")
         _download(root)
         layout = Layout("archive", root)
     key = {"source": f"cifar100_{layout.kind}", "fingerprint": _fingerprint(layout)}

@@ -90,9 +90,7 @@ def scan(root: str | Path) -> Tree:
             raise DataError(f"{root / split}: there are no class folders in it; put the images in {split}/<class>/")
         for name, images in found[split].items():
             if not images:
-                raise DataError(
-                    f"{root / split / name}: no images ({', '.join(SUFFIXES)}) in it; add some or delete it"
-                )
+                raise DataError(f"{root / split / name}: no images ({', '.join(SUFFIXES)}) in it; add some or delete it")
     for here, there in (("train", "test"), ("test", "train")):
         if lacking := sorted(found[here].keys() - found[there].keys()):
             raise DataError(f"{root / there}: lacks {_few(lacking)}, which {here}/ has; both need the same classes")
@@ -151,8 +149,7 @@ def decode(tree: Tree, image_size: int | None) -> tuple[Split, Split]:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         shape = read(first, image_size).shape
         splits = {
-            split: Split(np.empty((len(files), *shape), np.uint8), tree.labels[split])
-            for split, files in tree.files.items()
+            split: Split(np.empty((len(files), *shape), np.uint8), tree.labels[split]) for split, files in tree.files.items()
         }
 
         def fill(split: str, start: int) -> int:
@@ -171,9 +168,7 @@ def decode(tree: Tree, image_size: int | None) -> tuple[Split, Split]:
         # about 4 s), but forking beside torch's threads is unsafe, and spawning would import the main program again.
         with _progress(f"Decoding {total:,} images once", total) as advance, ThreadPoolExecutor(_cores()) as pool:
             jobs = [
-                pool.submit(fill, split, start)
-                for split, files in tree.files.items()
-                for start in range(0, len(files), _BATCH)
+                pool.submit(fill, split, start) for split, files in tree.files.items() for start in range(0, len(files), _BATCH)
             ]
             try:
                 for job in jobs:

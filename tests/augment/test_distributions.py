@@ -97,9 +97,8 @@ def test_affine_scale_turn_and_shift_are_uniform(augmented):
     (ax, ay, ac), (bx, by, bc) = (np.linalg.lstsq(at, v - 15.5, rcond=None)[0] for v in (x, y))
     scale = 1 / np.sqrt(ax * by - ay * bx)
     degrees = np.rad2deg(np.arctan2(bx - ay, ax + by))
-    across, down = (
-        -np.linalg.solve(np.stack([[ax, ay], [bx, by]]).transpose(2, 0, 1), np.stack([ac, bc]).T[..., None])
-    )[..., 0].T
+    turn, shift = np.stack([[ax, ay], [bx, by]]).transpose(2, 0, 1), np.stack([ac, bc]).T[..., None]
+    across, down = -np.linalg.solve(turn, shift)[..., 0].T
     assert abs(ax - by).max() < 0.02 and abs(ay + bx).max() < 0.02  # same scale both ways, no shear
     assert_spread(scale, 0.85, 1.15, slack=0.01)
     assert_spread(degrees, -15, 15, slack=0.5)

@@ -136,10 +136,17 @@ def test_neighbouring_seeds_are_unrelated():
         assert abs(np.corrcoef(flipped[:-lag], flipped[lag:])[0, 1]) < 5 / np.sqrt(3000 - lag)
 
 
+@pytest.mark.parametrize("name", list(every_op()))
+def test_batches_given_stay_as_they_are(name):
+    policy = Policy(first=every_op(p=0.5)[name], flip=Flip())
+    for images in (IMAGES, IMAGES.float()):
+        before = images.clone()
+        policy.apply(images, policy.draw(len(images), SIZE, generator(0)), generator(0))
+        assert torch.equal(images, before)
+
+
 def test_images_given_stay_as_they_are():
-    augment = Policy(**every_op(), noise=Noise(std=[0.01, 0.03]), cutout=Erase(size=[4, 4], inside=False)).per_image(
-        SIZE
-    )
+    augment = Policy(**every_op(), noise=Noise(std=[0.01, 0.03]), cutout=Erase(size=[4, 4], inside=False)).per_image(SIZE)
     image = STORED[0].copy()
     for seed in range(50):
         augment(image, seed)
@@ -161,9 +168,7 @@ def test_the_engines_agree_on_one_affine():
         translate_px={"x": (2, 2), "y": (-3, -3)}, scale=(1.1, 1.1), keep_ratio=True, rotate=(12.0, 12.0), p=1.0
     )
     expected = transform(image=smooth[0].permute(1, 2, 0).to(torch.uint8).numpy())["image"]
-    params = {
-        name: torch.tensor([value]) for name, value in (("across", 2), ("down", -3), ("scale", 1.1), ("degrees", 12.0))
-    }
+    params = {name: torch.tensor([value]) for name, value in (("across", 2), ("down", -3), ("scale", 1.1), ("degrees", 12.0))}
     done = op.apply(smooth, params, generator(0))[0].permute(1, 2, 0).numpy()
     assert abs(done - expected).max() < 1.0
 

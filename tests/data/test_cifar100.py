@@ -75,9 +75,7 @@ def record(split):
     data = rng.integers(0, 256, (len(fine), 3072), np.uint8)
     data[:, 0], data[:, 1024], data[:, 2048] = fine, numbers % 100, numbers // 100
     return {
-        "filenames": [
-            f"{cifar100.CLASSES[label]}_s_{number:06d}.png" for label, number in zip(fine, numbers, strict=True)
-        ],
+        "filenames": [f"{cifar100.CLASSES[label]}_s_{number:06d}.png" for label, number in zip(fine, numbers, strict=True)],
         "batch_label": f"{split}ing batch 1 of 1",
         "fine_labels": fine.tolist(),
         "coarse_labels": [cifar100.SUPERCLASS_OF[label] for label in fine],
@@ -169,9 +167,7 @@ def test_sums_are_torchvisions():
 
 
 def test_import_is_light():
-    code = (
-        "import sys, cifar_lit.data.cifar100; print({'torch', 'torchvision', 'rich', 'lightning'} & set(sys.modules))"
-    )
+    code = "import sys, cifar_lit.data.cifar100; print({'torch', 'torchvision', 'rich', 'lightning'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True).stdout == "set()\n"
 
 
@@ -383,9 +379,7 @@ def test_hostile_pickle_runs_nothing(root, monkeypatch, layout, victim):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize(
-    "call", [(eval, "1"), (getattr, "text", "join"), (np.load, "x"), (__import__, "this"), (np.memmap, "x")]
-)
+@pytest.mark.parametrize("call", [(eval, "1"), (getattr, "text", "join"), (np.load, "x"), (__import__, "this"), (np.memmap, "x")])
 def test_no_other_global_is_reached(root, call):
     write_extracted(root, contents() | {"meta": pickle.dumps(Hostile(*call), 2)})
     refused(root, "asks to run")

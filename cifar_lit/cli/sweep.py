@@ -30,22 +30,22 @@ def _print(folder: Path, rows: list[tuple[Path, dict[str, Any]]]) -> None:
     from rich.console import Console  # wanted once, at the end of a sweep
     from rich.table import Table
 
-    table = Table(title=f"Sweep {folder}", title_justify="left")
-    for name in ("job", "overrides", "status"):
+    typed = {path: summary.get("overrides") or runs.read_overrides(path) or [] for path, summary in rows}
+    common = [item for item in next(iter(typed.values()), []) if len(rows) > 1 and all(item in items for items in typed.values())]
+    table = Table(title=f"Sweep {folder}", caption=f"all with {' '.join(common)}" if common else None, title_justify="left")
+    for name in ("job", "varied", "status"):
         table.add_column(name)
     for name in ("train", "val", "test", "gap", "train time"):
         table.add_column(name, justify="right")
     for path, summary in rows:
-        overrides = " ".join(summary.get("overrides") or runs.read_overrides(path) or [])
         status = summary["status"] + (f": {summary['error']}" if summary.get("error") else "")
         scores = [summary.get(key) for key in ("train/acc", "val/acc", "test/acc", "gap")]
         seconds = summary.get("train_seconds")
         table.add_row(
             path.name,
-            overrides,
+            " ".join(item for item in typed[path] if item not in common),
             status,
             *("-" if score is None else f"{100 * score:.2f}" for score in scores),
             "-" if seconds is None else f"{seconds:,.1f} s",
         )
-    width = None if sys.stdout.isatty() else 160
-    Console(width=width).print(table)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)

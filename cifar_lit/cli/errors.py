@@ -76,10 +76,10 @@ def _keys(conf: Path, arguments: list[str]) -> list[str]:
 
     def walk(node: DictConfig, prefix: str) -> None:
         for name in node:
-            keys.append(f"{prefix}{name}")
+            keys.append(f"{prefix}{name!s}")
             child = node._get_node(name)
             if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
-                walk(child, f"{prefix}{name}.")
+                walk(child, f"{prefix}{name!s}.")
 
     walk(cfg, "")
     return keys

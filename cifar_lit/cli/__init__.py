@@ -1,4 +1,4 @@
-"""The command line around Hydra: help, where a run writes, errors in one line, exit status, and skipping finished jobs.
+"""The command line around Hydra: help, errors in one line, exit status, resuming, and skipping finished jobs.
 
 Imports nothing slow, so that `--help` and `--cfg job` answer at once.
 """
@@ -9,63 +9,19 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from datetime import datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
-from cifar_lit import cli_errors, cli_help, runs
+from cifar_lit import runs
+from cifar_lit.cli import errors, help_page, places, types
 
 log = logging.getLogger(__name__)
 
 USAGE, FAILED, INTERRUPTED = 2, 1, 130
 _TRACEBACK = "CIFAR_LIT_TRACEBACK"  # HYDRA_FULL_ERROR as the user set it: we set it ourselves, to see Hydra's exceptions
-
-
-def _run_name(experiment: str | None, model: str, optimizer: str, scheduler: str) -> str:
-    """The experiment, or what was put together instead."""
-    return experiment or f"{model}-{optimizer}_{scheduler}"
-
-
-def _run_dir(name: str, resume: str | None, overrides: list[str]) -> str:
-    """Where a run writes: the directory of the run to resume, or a new one."""
-    folder = Path("runs") / name
-    if resume == "auto":
-        found = runs.unfinished(folder, list(overrides))
-        if found is not None:
-            return str(found)
-    elif resume is not None:
-        found = resumed_dir(Path(resume))
-        if found is not None:
-            return str(found)
-    return str(folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
-
-
-def _job_dir(sweep_dir: str, number: int, overrides: list[str]) -> str:
-    """Where a job of a sweep writes: its number, unless another job of an earlier, different sweep has that."""
-    recorded = runs.read_overrides(Path(sweep_dir) / str(number))
-    if recorded is None or runs.identity(recorded) == runs.identity(list(overrides)):
-        return str(number)
-    return f"{number}-{runs.fingerprint(list(overrides))}"
-
-
-def _sweep_group(mode: Any, sweep_dir: str) -> str | None:
-    """What binds the jobs of a sweep together in a tracker; null for a single run."""
-    return "/".join(Path(sweep_dir).parts[-2:]) if getattr(mode, "name", mode) == "MULTIRUN" else None
-
-
-OmegaConf.register_new_resolver("run_name", _run_name)
-OmegaConf.register_new_resolver("sweep_group", _sweep_group)
-OmegaConf.register_new_resolver("run_dir", _run_dir, use_cache=True)
-OmegaConf.register_new_resolver("job_dir", _job_dir)
-
-
-def resumed_dir(path: Path) -> Path | None:
-    """The run directory that a path to resume from names: itself, or the one that the checkpoint lies in."""
-    folder = path.parent.parent if path.suffix == ".ckpt" else path
-    return folder if runs.is_run(folder) else None
 
 
 def _with_recorded(arguments: list[str]) -> list[str]:
@@ -75,10 +31,10 @@ def _with_recorded(arguments: list[str]) -> list[str]:
     if given is None or value in ("auto", "null", ""):
         return arguments
     if not Path(value).exists():
-        raise cli_errors.UsageError(f"resume={value}: no such run directory or checkpoint")
-    folder = resumed_dir(Path(value))
+        raise errors.UsageError(f"resume={value}: no such run directory or checkpoint")
+    folder = places.resumed_dir(Path(value))
     if folder is None and not value.endswith(".ckpt"):
-        raise cli_errors.UsageError(f"resume={value}: not a run directory (it has no .hydra/overrides.yaml)")
+        raise errors.UsageError(f"resume={value}: not a run directory (it has no .hydra/overrides.yaml)")
     typed = {item.split("=")[0] for item in arguments}
     recorded = (runs.read_overrides(folder) or []) if folder else []
     again = [item for item in recorded if item.split("=")[0] not in typed]
@@ -89,20 +45,20 @@ def command(main: Callable[[], Any]) -> None:
     """Run a Hydra application; exits with 0, 1 (failed), 2 (wrong usage) or 130 (interrupted)."""
     arguments = sys.argv[1:]
     if {"--help", "-h"} & set(arguments):
-        print(cli_help.text(Path(sys.argv[0]).resolve().parent / "conf"))
+        print(help_page.text(Path(sys.argv[0]).resolve().parent / "conf"))
         return
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ.setdefault(_TRACEBACK, "1" if full else "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         if {"-m", "--multirun"} & set(arguments) and any(re.match(r"trainer(\.strategy)?=.*ddp", a) for a in arguments):
-            raise cli_errors.UsageError(cli_errors.DDP_SWEEP)
+            raise errors.UsageError(errors.DDP_SWEEP)
         sys.argv[1:] = _with_recorded(arguments)
         main()
     except Exception as error:
         if full:
             raise
-        _complain(cli_errors.one_line(error, Path(sys.argv[0]).resolve().parent / "conf", sys.argv[1:]))
+        _complain(errors.one_line(error, Path(sys.argv[0]).resolve().parent / "conf", sys.argv[1:]))
         sys.exit(USAGE)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -152,7 +108,8 @@ def job(main: Callable[[DictConfig], float]) -> Callable[[DictConfig], float | N
 def _guarded(main: Callable[[DictConfig], float], cfg: DictConfig, folder: Path, sweep: bool) -> float | None:
     try:
         if sweep and ("ddp" in str(cfg.trainer.get("strategy", "")) or cfg.trainer.get("devices", 1) not in (1, "1")):
-            raise cli_errors.UsageError(cli_errors.DDP_SWEEP)
+            raise errors.UsageError(errors.DDP_SWEEP)
+        types.check(cfg)
         return main(cfg)
     except Exception as error:
         from cifar_lit.experiment import Interrupted  # slow to import, and by now it is
@@ -160,7 +117,7 @@ def _guarded(main: Callable[[DictConfig], float], cfg: DictConfig, folder: Path,
         if isinstance(error, Interrupted):
             log.info("Interrupted. Go on with: python train.py resume=%s", folder)
             sys.exit(INTERRUPTED)
-        line = cli_errors.one_line(error)
+        line = errors.one_line(error)
         _complain(line)
         with open(folder / "train.log", "a") as file:
             file.write(f"{line}\n{traceback.format_exc()}")

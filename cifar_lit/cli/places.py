@@ -1,0 +1,53 @@
+"""Where runs write, and what they are called: the resolvers that conf/ uses."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from cifar_lit import runs
+
+
+def run_name(experiment: str | None, model: str, optimizer: str, scheduler: str) -> str:
+    """The experiment, or what was put together instead."""
+    return experiment or f"{model}-{optimizer}_{scheduler}"
+
+
+def run_dir(name: str, resume: str | None, overrides: list[str]) -> str:
+    """Where a run writes: the directory of the run to resume, or a new one."""
+    folder = Path("runs") / name
+    if resume == "auto":
+        found = runs.unfinished(folder, list(overrides))
+        if found is not None:
+            return str(found)
+    elif resume is not None:
+        found = resumed_dir(Path(resume))
+        if found is not None:
+            return str(found)
+    return str(folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+
+
+def job_dir(sweep_dir: str, number: int, overrides: list[str]) -> str:
+    """Where a job of a sweep writes: its number, unless another job of an earlier, different sweep has that."""
+    recorded = runs.read_overrides(Path(sweep_dir) / str(number))
+    if recorded is None or runs.identity(recorded) == runs.identity(list(overrides)):
+        return str(number)
+    return f"{number}-{runs.fingerprint(list(overrides))}"
+
+
+def sweep_group(mode: Any, sweep_dir: str) -> str | None:
+    """What binds the jobs of a sweep together in a tracker; null for a single run."""
+    return "/".join(Path(sweep_dir).parts[-2:]) if getattr(mode, "name", mode) == "MULTIRUN" else None
+
+
+OmegaConf.register_new_resolver("run_name", run_name)
+OmegaConf.register_new_resolver("sweep_group", sweep_group)
+OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True)
+OmegaConf.register_new_resolver("job_dir", job_dir)
+
+
+def resumed_dir(path: Path) -> Path | None:
+    """The run directory that a path to resume from names: itself, or the one that the checkpoint lies in."""
+    folder = path.parent.parent if path.suffix == ".ckpt" else path
+    return folder if runs.is_run(folder) else None

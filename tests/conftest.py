@@ -1,0 +1,64 @@
+"""What the tests share: one cache, one thread, and the command line run inside the test's own process."""
+
+import logging
+import os
+import runpy
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from running import REPOSITORY, Ran
+
+from cifar_lit import cli  # noqa: F401  registers the resolvers that conf/train.yaml uses
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread_one_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    torch.set_num_threads(1)  # the tests use the cores themselves
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if os.environ.get("PYTEST_XDIST_WORKER") else shared
+    patch = pytest.MonkeyPatch()
+    patch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
+    patch.setenv("OMP_NUM_THREADS", "1")
+    patch.setenv("WANDB_MODE", "offline")
+    yield
+    patch.undo()
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """`python train.py <arguments>` in this process, in a folder of its own; runs go to `folder`."""
+
+    def run(*arguments: str, folder: str = "run") -> Ran:
+        from hydra.core.global_hydra import GlobalHydra
+        from hydra.core.hydra_config import HydraConfig
+
+        monkeypatch.chdir(tmp_path)
+        sweep = {"-m", "--multirun"} & set(arguments)
+        where = [f"hydra.{'sweep' if sweep else 'run'}.dir={folder}"] if folder else []
+        monkeypatch.setattr(sys, "argv", [str(REPOSITORY / "train.py"), *arguments, *where])
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+        monkeypatch.delenv("CIFAR_LIT_TRACEBACK", raising=False)
+        root = logging.getLogger()
+        handlers, level = root.handlers[:], root.level
+        interrupt = signal.getsignal(signal.SIGINT)
+        code = 0
+        try:
+            runpy.run_path(str(REPOSITORY / "train.py"), run_name="__main__")
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        finally:
+            GlobalHydra.instance().clear()
+            HydraConfig.instance().cfg = None
+            for handler in root.handlers:
+                if handler not in handlers:
+                    handler.close()
+            root.handlers[:], root.level = handlers, level
+            signal.signal(signal.SIGINT, interrupt)
+        out, err = capfd.readouterr()
+        return Ran(code, out, err, tmp_path / folder)
+
+    return run

@@ -1,0 +1,211 @@
+"""Bad input is refused where it enters: one line, exit status 1 or 2, nothing read or built, nothing written but the log."""
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from running import TINY, Ran
+
+from cifar_lit.data.module import ImageData
+from cifar_lit.experiment import Experiment
+
+
+@pytest.fixture
+def untouched(monkeypatch):
+    """Fail the test where data are read or a network is built."""
+
+    def never(*_args, **_kwargs):
+        raise AssertionError("slow work before the refusal")
+
+    for module in ImageData.__subclasses__():
+        monkeypatch.setattr(module, "read", never)
+    monkeypatch.setattr(Experiment, "run", never)
+
+
+def assert_refused(ran: Ran, *words: str) -> None:
+    assert ran.code in (1, 2), ran
+    lines = ran.err.strip().splitlines()
+    assert len(lines) == 1, ran.err
+    assert lines[0].startswith("train.py: ")
+    for word in words:
+        assert word in lines[0], lines[0]
+    written = {path.name for path in ran.folder.rglob("*") if path.is_file() and ".hydra" not in path.parts}
+    assert written <= {"train.log", ".lock"}, written
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("optimizer.lrr=0.1", ["optimizer.lrr", "optimizer.lr"]),
+        ("trainer.max_epoch=3", ["trainer.max_epoch", "trainer.max_epochs"]),
+        ("optimzer=adam", ["optimzer", "optimizer"]),
+        ("model=resnet35", ["resnet35", "resnet34"]),
+        ("augment=enhance", ["enhance", "enhanced"]),
+        ("experiment=ft4", ["ft4", "ft3"]),
+        ("+surprise=1", ["surprise"]),
+        ("optimizer.lr=[", ["read"]),
+        ("optimizer.lr=fast", ["optimizer.lr", "fast"]),
+        ("optimizer.lr=-0.1", ["optimizer.lr=-0.1", "above 0"]),
+        ("optimizer.lr=0", ["optimizer.lr=0", "above 0"]),
+        ("optimizer.momentum=-1", ["momentum"]),
+        ("trainer.max_epochs=0", ["trainer.max_epochs=0"]),
+        ("trainer.max_epochs=-3", ["trainer.max_epochs=-3"]),
+        ("trainer.max_epochs=many", ["trainer.max_epochs", "many"]),
+        ("trainer.max_steps=0", ["trainer.max_steps=0"]),
+        ("trainer.precision=16-mixed", ["16-mixed", "GPU"]),
+        ("trainer.precision=17", ["17"]),
+        ("trainer.max_time=soon", ["soon"]),
+        ("trainer.gradient_clip_val=-1", ["gradient_clip_val"]),
+        ("trainer=gpu", ["gpu"]),
+        ("data.batch_size=0", ["data.batch_size=0"]),
+        ("data.batch_size=-5", ["data.batch_size=-5"]),
+        ("data.batch_size=big", ["data.batch_size", "big"]),
+        ("data.batch_size=501", ["data.batch_size=501", "500"]),
+        ("data.val_size=600", ["data.val_size=600"]),
+        ("data.val_size=0", ["data.val_size=0"]),
+        ("data.validation=train", ["train", "holdout"]),
+        ("data.engine=gpu", ["gpu", "workers"]),
+        ("data.workers=-1", ["data.workers=-1"]),
+        ("model.dropout=1.5", ["dropout=1.5"]),
+        ("model.stem=big", ["stem", "cifar"]),
+        ("loss.smoothing=1.2", ["loss.smoothing=1.2"]),
+        ("scheduler.warmup_epochs=9", ["warm-up"]),
+        ("scheduler.pct_start=2", ["pct_start"]),
+        ("callbacks.target.value=75", ["callbacks.target.value=75"]),
+        ("evaluate=final", ["evaluate=final", "best"]),
+        ("seed=one", ["seed"]),
+        ("resume=nowhere", ["nowhere"]),
+    ],
+)
+def test_values(train, untouched, argument, words):
+    if argument.startswith("trainer="):
+        tiny = [item for item in TINY if not item.startswith("trainer.accelerator")]
+    else:
+        tiny = TINY
+    assert_refused(train(*tiny, argument), *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["mix=cutmix", "mix.p=1.5"], ["mix.p=1.5", "0 to 1"]),
+        (["mix=cutmix", "mix.alpha=0"], ["mix.alpha=0"]),
+        (["mix=mixup", "mix.p=-0.1"], ["mix.p=-0.1"]),
+        (["optimizer=sam", "trainer.accumulate_grad_batches=2"], ["sam", "accumulate"]),
+        (["callbacks=ema", "callbacks.ema.decay=1"], ["decay=1"]),
+        (["augment=trivial", "data.engine=device"], ["device", "batched"]),
+        (["augment.crop.padding=-1"], ["padding"]),
+        (["trainer.max_epochs=null", "trainer.max_steps=-1"], ["end"]),
+        (["trainer.limit_train_batches=0"], ["0 steps"]),
+        (["-m", "trainer=ddp"], ["DDP"]),
+        (["data=folder"], ["data.root"]),
+        (["data=folder", "data.root=absent"], ["absent"]),
+        (["data=cifar100", "data.root=absent", "data.download=false"], ["absent", "synthetic"]),
+    ],
+)
+def test_combinations(train, untouched, arguments, words):
+    tiny = [item for item in TINY if not item.startswith("data") or arguments[0].split("=")[0] != "data"]
+    assert_refused(train(*tiny, *arguments), *words)
+
+
+def class_folders(root: Path, train_classes=("cat", "dog"), test_classes=("cat", "dog"), images=3) -> Path:
+    for split, classes in (("train", train_classes), ("test", test_classes)):
+        for index, name in enumerate(classes):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(images):
+                Image.new("RGB", (8, 8), (40 * index, 10 * number, 90)).save(folder / f"{number}.png")
+    return root
+
+
+def folder_run(train, root: Path, *more: str) -> Ran:
+    sizes = ["data.val_size=2", "data.batch_size=2", "trainer.max_epochs=1", "trainer.accelerator=cpu", "model=resnet8"]
+    return train("data=folder", f"data.root={root}", *sizes, *more)
+
+
+def test_class_folders_that_differ(train, untouched, tmp_path):
+    ran = folder_run(train, class_folders(tmp_path / "images", test_classes=("cat", "cow")))
+    assert_refused(ran, "dog", "same classes")
+
+
+def test_empty_folders(train, untouched, tmp_path):
+    assert_refused(folder_run(train, class_folders(tmp_path / "images", images=0)), "images")
+
+
+@pytest.mark.parametrize("contents", [b"", b"not an image", b"\x89PNG\r\n\x1a\n and then nothing"])
+def test_files_that_are_no_images(train, tmp_path, contents):
+    root = class_folders(tmp_path / "images")
+    (root / "train" / "cat" / "1.png").write_bytes(contents)
+    assert_refused(folder_run(train, root), "1.png")
+    Image.new("RGB", (8, 8)).save(root / "train" / "cat" / "1.png")
+    assert folder_run(train, root, "trainer.max_steps=1").code == 0
+
+
+def test_no_cifar_and_no_network(train, tmp_path, monkeypatch):
+    monkeypatch.setattr("cifar_lit.data.cifar100._fetch", lambda root: (_ for _ in ()).throw(OSError("no route to host")))
+    tiny = [item for item in TINY if not item.startswith("data")]
+    assert_refused(train(*tiny, f"data.root={tmp_path / 'empty'}"), "empty", "synthetic")
+
+
+def test_unwritable_run_directory(train, untouched, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    ran = train(*TINY, folder="file/run")
+    assert ran.code in (1, 2)
+    assert len(ran.err.strip().splitlines()) == 1
+    assert "file" in ran.err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_full_disk(train, tmp_path, monkeypatch):
+    """Every checkpoint write fails as on a full disk: the run says so, and leaves no torn file behind."""
+
+    def full(*_args, **_kwargs):
+        with open("/dev/full", "wb", buffering=0) as file:
+            file.write(b"x")
+
+    monkeypatch.setattr("cifar_lit.checkpoint.torch.save", full)
+    ran = train(*TINY)
+    assert ran.code == 1
+    assert "No space left" in ran.err
+    assert len(ran.err.strip().splitlines()) == 1
+    assert not list(ran.folder.rglob("*.ckpt")) + list(ran.folder.rglob("*.part"))
+
+
+class Evil:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return (Path.touch, (self.marker,))
+
+
+@pytest.mark.parametrize("form", ["pickle", "torch", "zip"])
+def test_a_checkpoint_with_code_in_it(train, tmp_path, form):
+    path, marker = tmp_path / "evil.ckpt", tmp_path / "marker"
+    if form == "pickle":
+        path.write_bytes(pickle.dumps(Evil(marker)))
+    elif form == "torch":
+        torch.save({"state_dict": Evil(marker)}, path)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("evil/data.pkl", pickle.dumps(Evil(marker)))
+    ran = train(*TINY, f"resume={path}")
+    assert_refused(ran, "evil.ckpt")
+    assert not marker.exists()
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_another_network(train, tmp_path):
+    assert train(*TINY, folder="first").code == 0
+    (tmp_path / "first" / "summary.json").unlink()
+    ran = train(*TINY, f"resume={tmp_path / 'first'}", "model=resnet20", folder="")
+    assert ran.code == 1
+    assert len(ran.err.strip().splitlines()) == 1
+    assert "another network" in ran.err
+    longer = train(*TINY, f"resume={tmp_path / 'first'}", "trainer.max_epochs=5", folder="")
+    assert longer.code == 1
+    assert "steps" in longer.err
