@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 import os
-import pickle
 import shutil
 import struct
 from pathlib import Path
@@ -77,8 +76,8 @@ def read(path: Path) -> dict[str, Any]:
     verify(path)
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: refused: {str(error).splitlines()[0]}") from None
+    except Exception:  # a foreign pickle can fail in any way, and torch's message advises to run its code
+        raise CheckpointError(f"{path}: refused: it holds more than tensors and plain values, or is no checkpoint") from None
     if not isinstance(contents, dict) or "state_dict" not in contents:
         raise CheckpointError(f"{path}: not a Lightning checkpoint")
     return contents
@@ -161,8 +160,13 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
             raise CheckpointError(f"{weights_file}: altered since it was written (its SHA-256 does not fit)")
         net = build(config["network"])
         net.load_state_dict(load_file(weights_file), strict=True)
+    except CheckpointError:
+        raise
     except OSError as error:
         raise CheckpointError(f"{error.filename or folder}: {error.strerror}") from None
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"{folder}: not a bundle that can be loaded: {str(error).splitlines()[0]}") from None
+    except KeyError as error:
+        raise CheckpointError(f"{folder}: not a bundle that can be loaded: config.json has no {error}") from None
+    except (TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())  # a mismatch of weights takes many lines, the first of which says nothing
+        raise CheckpointError(f"{folder}: not a bundle that can be loaded: {reason[:300]}") from None
     return net.eval(), config

@@ -1,6 +1,7 @@
 """Experiment trackers beside metrics.csv: what every tracker is told at the start and at the end of a run."""
 
 import logging
+import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -25,17 +26,19 @@ class Wandb(WandbLogger):
         run_id = self._id_file.read_text().strip() if self._id_file.exists() else secrets.token_hex(4)
         settings = wandb.Settings(init_timeout=timeout_seconds, silent=True, console="off")
         super().__init__(project=project, save_dir=run_dir, id=run_id, settings=settings, **options)
-        offline = wandb.setup().settings.mode in ("offline", "dryrun", "disabled")
-        if not offline and wandb.api.api_key is None:
+        self._wandb_init.pop("anonymous", None)  # W&B warns of it, and Lightning always passes it
+        if wandb.setup().settings.mode in ("offline", "dryrun", "disabled"):
+            self._keep_offline()
+        elif not wandb.login(prompt=False, verify=False):
             log.info("W&B: no API key here, so the run is kept offline; `wandb login`, then `wandb sync %s/wandb/*run*`", run_dir)
-            offline = self._keep_offline()
-        # A run that is kept offline cannot look up whether it exists already.
-        self._wandb_init["resume"] = None if offline else "allow"
+            self._keep_offline()
+        else:
+            self._wandb_init["resume"] = "allow"
 
-    def _keep_offline(self) -> bool:
-        self._wandb_init["mode"] = "offline"
-        self._wandb_init["resume"] = None
-        return True
+    def _keep_offline(self) -> None:
+        if os.environ.get("WANDB_MODE") != "disabled":
+            self._wandb_init["mode"] = "offline"
+        self._wandb_init["resume"] = None  # offline, it cannot be looked up whether the run exists already
 
     @property
     def experiment(self) -> Any:
@@ -51,6 +54,7 @@ class Wandb(WandbLogger):
                 return super().experiment
             except (wandb.errors.CommError, wandb.errors.UsageError) as error:
                 log.warning("W&B: %s; the run is kept offline in %s", str(error).splitlines()[0], self._id_file.parent)
+                wandb.teardown()  # its service still holds the run's id
                 self._keep_offline()
         return super().experiment
 

@@ -6,6 +6,7 @@ takes. The random numbers are drawn by numpy on the host; `cutmix` and `mixup` t
 """
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import torch
@@ -76,9 +77,9 @@ class Mix:
     def __post_init__(self) -> None:
         if not 0.0 <= self.p <= 1.0:
             raise ValueError(f"mix.p={self.p} is a probability: allowed is 0 to 1")
-        if not self.alpha > 0.0:
+        if not 0.0 < self.alpha < inf:
             raise ValueError(f"mix.alpha={self.alpha} must be above 0: it is the parameter of a Beta distribution")
-        if min(self.cutmix, self.mixup) < 0.0 or self.cutmix + self.mixup <= 0.0:
+        if not (0.0 <= self.cutmix < inf and 0.0 <= self.mixup < inf and self.cutmix + self.mixup > 0.0):
             raise ValueError(f"mix.cutmix={self.cutmix} and mix.mixup={self.mixup} are odds: 0 or more, and not both 0")
 
     def __call__(self, images: Tensor, labels: Tensor, num_classes: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

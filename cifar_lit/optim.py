@@ -1,6 +1,7 @@
 """Optimizers: any class that takes parameter groups, made by name, plus SAM, which neither torch nor timm has."""
 
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ def build(
     for name, value, allowed in (("lr", lr, "above 0"), ("weight_decay", weight_decay, "0 or more")):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError(f"optimizer.{name}={value!r} is not a number")
-        if value < 0 or (name == "lr" and value == 0):
+        if not 0 <= value < inf or (name == "lr" and value == 0):
             raise ValueError(f"optimizer.{name}={value}: allowed is {allowed}")
     groups = [group for group in parameter_groups(net, decay_norms_and_biases=decay_norms_and_biases) if group["params"]]
     return get_class(algorithm)(groups, lr=lr, weight_decay=weight_decay, **options)
@@ -76,26 +77,27 @@ class SAM(Optimizer):
             raise ValueError("SAM needs a closure: it computes the gradient twice a step")
         with torch.enable_grad():
             loss = closure()
-        moves = self._climb()
-        with torch.enable_grad():
-            closure()
-        for parameter, move in moves:
-            parameter.sub_(move)
+        weights = self._climb()
+        try:
+            with torch.enable_grad():
+                closure()
+        finally:
+            for parameter, value in weights:
+                parameter.copy_(value)
         self.base.step()
         return loss
 
     def _climb(self) -> list[tuple[Tensor, Tensor]]:
-        """Move each parameter by rho along its gradient; returns the moves, to be taken back."""
+        """Move each parameter by rho along its gradient; returns what each was, to be put back."""
         graded = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
         slopes = [p.grad * p.abs() if group["adaptive"] else p.grad for p, group in graded]
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(slope) for slope in slopes]))
-        moves = []
+        weights = []
         for (parameter, group), slope in zip(graded, slopes, strict=True):
             scaled = slope * parameter.abs() if group["adaptive"] else slope
-            move = scaled * (group["rho"] / (norm + 1e-12))
-            parameter.add_(move)
-            moves.append((parameter, move))
-        return moves
+            weights.append((parameter, parameter.clone()))
+            parameter.add_(scaled * (group["rho"] / (norm + 1e-12)))
+        return weights
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load into the base algorithm, then share its groups and state again: loading replaces both."""

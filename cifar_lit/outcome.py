@@ -159,12 +159,17 @@ def say(summary: dict[str, Any], folder: Path) -> None:
             " loss=label_smoothing, a higher optimizer.weight_decay or model.dropout, or fewer epochs.",
             100 * summary["gap"],
         )
-    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder))
-    log.info("Files in %s: %s", folder, ", ".join(map(str, files)))
+    log.info("Files in %s: %s", folder, ", ".join(_files(folder)))
 
 
-def _hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts[:-1]) or path.name.startswith(".")
+def _files(folder: Path) -> list[str]:
+    """What a run wrote, by name; a tracker's own folder is named once."""
+    names = []
+    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
+        inside = sorted(child.name for child in path.iterdir()) if path.is_dir() else []
+        ours = path.name in ("checkpoints", "model")
+        names += [f"{path.name}/{child}" for child in inside] if ours else [path.name + ("/" if path.is_dir() else "")]
+    return names
 
 
 def _percent(value: float | None) -> str:

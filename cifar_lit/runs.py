@@ -37,23 +37,30 @@ def read_summary(run_dir: Path) -> dict[str, Any] | None:
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, float]]:
-    """The rows of metrics.csv, one an epoch; values that were not measured in an epoch are left out."""
+    """The rows of metrics.csv, one an epoch; values that were not measured in an epoch are left out.
+
+    A file ends at its first row that cannot be read: a power cut tears the last one.
+    """
+    rows: list[dict[str, float]] = []
     try:
         with open(run_dir / METRICS, newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError:
-        return []
-    return [{name: float(value) for name, value in row.items() if name and value} for row in rows]
+            for row in csv.DictReader(file):
+                rows.append({name: float(value) for name, value in row.items() if name and value})
+    except (OSError, ValueError, csv.Error):
+        return rows
+    return rows
 
 
 def read_overrides(run_dir: Path) -> list[str] | None:
     """What was typed to start a run; None where that is not recorded."""
-    from omegaconf import OmegaConf  # slow to import, and not needed to read results
+    from omegaconf import ListConfig, OmegaConf  # slow to import, and not needed to read results
+    from yaml import YAMLError
 
     try:
-        return [str(item) for item in OmegaConf.load(run_dir / OVERRIDES)]
-    except (OSError, ValueError, TypeError):
+        overrides = OmegaConf.load(run_dir / OVERRIDES)
+    except (OSError, ValueError, YAMLError):
         return None
+    return [str(item) for item in overrides] if isinstance(overrides, ListConfig) else None
 
 
 def identity(overrides: list[str]) -> list[str]:
@@ -84,7 +91,7 @@ def read_config(run_dir: Path) -> dict[str, Any]:
 
 def is_running(run_dir: Path) -> bool:
     """Whether a living process holds the run's lock."""
-    from filelock import FileLock, Timeout
+    from filelock import FileLock, Timeout  # not needed to read results
 
     path = run_dir / ".lock"
     if not path.exists():

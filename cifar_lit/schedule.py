@@ -75,7 +75,9 @@ def onecycle(
     cycle_momentum: bool,
 ) -> LRScheduler:
     """One cycle (Smith & Topin 2018): from lr / div_factor up to lr, then down to lr / div_factor / final_div_factor."""
-    momentum = any("momentum" in group or "betas" in group for group in optimizer.param_groups)
+    momentum = any(group.get("momentum") or "betas" in group for group in optimizer.param_groups)  # a momentum of 0 is none
+    if pct_start * total_steps == 1.0:
+        pct_start *= 1 - 1e-9  # torch divides by the length of the rise less one step
     return torch_schedulers.OneCycleLR(
         optimizer,
         max_lr=peaks(optimizer),

@@ -56,6 +56,8 @@ class Trainer(L.Trainer):
         max_steps: int = -1,
         channels_last: bool = False,
         compile: bool = False,
+        deterministic: bool = False,
+        benchmark: bool | None = None,
         **options: Any,
     ) -> None:
         if max_epochs is not None and max_epochs < 1:
@@ -73,6 +75,8 @@ class Trainer(L.Trainer):
             precision=resolve_precision(precision, accelerator),  # type: ignore[arg-type]
             max_epochs=max_epochs,
             max_steps=max_steps,
+            deterministic=deterministic,
+            benchmark=not deterministic if benchmark is None else benchmark,
             num_sanity_val_steps=0,
             enable_progress_bar=False,
             enable_model_summary=False,

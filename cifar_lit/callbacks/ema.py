@@ -46,7 +46,8 @@ class EMA(L.Callback):
         averages = [self.average[name] for name in names]
         get_ema_multi_avg_fn(decay)(averages, [parameter.detach() for parameter in parameters], self.steps)
         for name, buffer in net.named_buffers():
-            self.average[name].copy_(buffer)
+            if name in self.average:  # else not part of the weights
+                self.average[name].copy_(buffer)
 
     def on_validation_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         if trainer.state.fn == "fit" and self.average:

@@ -17,6 +17,6 @@ class Target(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         score = trainer.callback_metrics.get(self.monitor)
-        if self.value is not None and score is not None and float(score) >= self.value:
-            log.info("Target reached: %s %.2f%% in epoch %d", self.monitor, 100 * float(score), trainer.current_epoch)
+        if self.value is not None and score is not None and score >= self.value:  # both as float32: 0.7 reaches 0.7
+            log.info("Target reached: %s %.2f%% in epoch %d", self.monitor, 100 * float(score), trainer.current_epoch + 1)
             trainer.should_stop = True

@@ -76,7 +76,7 @@ def job(main: Callable[[DictConfig], float]) -> Callable[[DictConfig], float | N
 
     @wraps(main)
     def wrapped(cfg: DictConfig) -> float | None:
-        from filelock import FileLock, Timeout
+        from filelock import FileLock, Timeout  # --help and --cfg do without
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
 

@@ -61,7 +61,7 @@ def _near(name: str, known: list[str]) -> str:
 
 def _keys(conf: Path, arguments: list[str]) -> list[str]:
     """Every key of the configuration that the group choices among the arguments give."""
-    from hydra import compose, initialize_config_dir
+    from hydra import compose, initialize_config_dir  # only where something was typed wrongly
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import DictConfig
 

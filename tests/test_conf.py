@@ -1,0 +1,162 @@
+"""The configuration: every option composes, pairs are what they are called, recipes are faithful to the five systems."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from running import REPOSITORY
+
+from cifar_lit.cli import help_page
+
+CONF = REPOSITORY / "conf"
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+# What a run knows of itself only while Hydra runs it.
+OUTSIDE_HYDRA = ["name=test", "run_dir=.", "overrides=[]"]
+
+
+def composed(*overrides: str) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", overrides=[*overrides, *OUTSIDE_HYDRA])
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_says_what_it_is(group, option):
+    if group == "callbacks" and option == "standard":
+        return  # always part of the configuration
+    assert composed(f"{group}={option}")
+    assert help_page.describe(CONF / group / f"{option}.yaml"), "the first comment says what the option is"
+
+
+@pytest.mark.parametrize("optimizer", sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml")))
+@pytest.mark.parametrize("scheduler", sorted(path.stem for path in (CONF / "scheduler").glob("*.yaml")))
+def test_optim_pairs(optimizer, scheduler):
+    pair = composed(f"optim={optimizer}_{scheduler}")
+    parts = composed(f"optimizer={optimizer}", f"scheduler={scheduler}")
+    assert (pair.optimizer, pair.scheduler) == (parts.optimizer, parts.scheduler)
+
+
+def test_halves_of_a_pair_are_overridable():
+    cfg = composed("optim=adam_onecycle", "optimizer.lr=0.003", "scheduler.pct_start=0.2")
+    assert (cfg.optimizer.algorithm, cfg.optimizer.lr) == ("torch.optim.Adam", 0.003)
+    assert cfg.scheduler.pct_start == 0.2
+    cfg = composed("optim=adam_onecycle", "scheduler=cosine")
+    assert cfg.optimizer.algorithm == "torch.optim.Adam"
+    assert cfg.scheduler._target_ == "cifar_lit.schedule.cosine"
+
+
+def test_what_is_typed_wins_over_a_recipe():
+    cfg = composed("experiment=ft3", "model=resnet20", "optimizer.lr=0.5", "optim=sgd_cosine")
+    assert cfg.model._target_.endswith("resnet20")
+    assert cfg.optimizer.algorithm == "torch.optim.SGD"
+    assert cfg.optimizer.lr == 0.5
+
+
+def test_several_callbacks_at_once():
+    assert {"ema", "early_stopping", "checkpoints"} <= set(composed("callbacks=[ema,early_stopping]").callbacks)
+
+
+def test_the_root_keys_are_the_fields_of_the_experiment():
+    from dataclasses import fields
+
+    from cifar_lit.experiment import Experiment
+
+    assert {key for key in composed() if not str(key).startswith("_")} == {f.name for f in fields(Experiment)}
+
+
+def test_files_use_no_number_of_classes_and_no_statistics():
+    """A fact has one owner: the data say how many classes there are and how bright the images."""
+    for path in CONF.rglob("*.yaml"):
+        assert not re.search(r"num_classes|0\.5071|0\.2673", path.read_text()), path
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_has_its_header(recipe):
+    text = (CONF / "experiment" / f"{recipe}.yaml").read_text()
+    for line in ("# command:", "# result:", "# hardware, seconds:"):
+        assert line in text
+
+
+SMALL = [
+    "data=synthetic", "data.train_per_class=2", "data.test_per_class=1", "data.val_size=100", "trainer=cpu",
+    "trainer.max_epochs=1", "trainer.max_steps=1", "data.batch_size=8", "trainer.limit_val_batches=1",
+    "trainer.limit_test_batches=1", "data.eval_batch_size=8", "callbacks.progress_bar=null", "data.validation=holdout",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_trains_one_step(recipe, train):
+    # Three optimizer steps in all: warm-ups and milestones of whole epochs do not fit one.
+    ran = train(f"experiment={recipe}", *SMALL, "scheduler.warmup_epochs=0", "resume=null")
+    assert ran.code == 0, ran.err
+    assert (ran.folder / "summary.json").exists()
+
+
+# Facts of RECIPES: (key, value) of the composed configuration.
+FACTS = {
+    "ft3": {
+        "model._target_": "cifar_lit.model.resnet.resnet34", "model.dropout": 0.0, "model.stem": "cifar",
+        "trainer.max_epochs": 30, "data.batch_size": 128, "optimizer.algorithm": "torch.optim.Adam",
+        "scheduler._target_": "cifar_lit.schedule.onecycle",
+    },
+    "resnet18_sgd": {
+        "model._target_": "cifar_lit.model.resnet.resnet18", "trainer.max_epochs": 100, "data.batch_size": 128,
+        "optimizer.algorithm": "torch.optim.SGD", "optimizer.nesterov": True, "optimizer.momentum": 0.9,
+        "optimizer.weight_decay": 5e-4, "optimizer.lr": 0.1, "scheduler._target_": "cifar_lit.schedule.cosine",
+        "scheduler.warmup_epochs": 5, "loss.smoothing": 0.1, "augment.crop.padding": 4,
+        "callbacks.checkpoints.every_epochs": 10, "mix": None,
+    },
+    "resnet44v2": {
+        "model._target_": "cifar_lit.model.preact.resnet44v2", "model.dropout": 0.1, "trainer.max_epochs": 100,
+        "data.batch_size": 128, "optimizer.algorithm": "torch.optim.SGD", "optimizer.momentum": 0.9,
+        "optimizer.weight_decay": 5e-4, "optimizer.lr": 0.1, "scheduler._target_": "cifar_lit.schedule.cosine",
+        "loss.smoothing": 0.0, "augment.crop.padding": 4,
+    },
+    "resnet34_onecycle": {
+        "model._target_": "cifar_lit.model.resnet.resnet34", "trainer.max_epochs": 120, "data.batch_size": 400,
+        "optimizer.algorithm": "torch.optim.Adam", "optimizer.lr": 0.01, "optimizer.weight_decay": 1e-4,
+        "scheduler._target_": "cifar_lit.schedule.onecycle", "trainer.gradient_clip_val": 0.1,
+        "trainer.gradient_clip_algorithm": "value", "augment.jitter.brightness": 0.1, "augment.jitter.hue": 0.02,
+        "loss.smoothing": 0.0,
+    },
+    "resnet34_enhanced": {
+        "model._target_": "cifar_lit.model.resnet.resnet34_deep", "model.dropout": 0.3, "trainer.max_epochs": 200,
+        "data.batch_size": 128, "optimizer.algorithm": "torch.optim.SGD", "optimizer.nesterov": True,
+        "optimizer.weight_decay": 5e-4, "optimizer.lr": 0.1, "scheduler.div_factor": 25, "scheduler.pct_start": 0.2,
+        "scheduler.final_div_factor": 1000, "trainer.gradient_clip_val": 1.0, "trainer.gradient_clip_algorithm": "norm",
+        "loss.smoothing": 0.1, "mix.p": 0.3, "mix.alpha": 1.0, "mix.cutmix": 1.0, "mix.per_sample": False,
+        "callbacks.target.value": 0.75, "callbacks.checkpoints.every_epochs": 5, "data.validation": "test",
+        "trainer.channels_last": True, "trainer.precision": "auto",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", sorted(FACTS))
+def test_recipes_are_faithful(recipe):
+    cfg = composed(f"experiment={recipe}")
+    for key, value in FACTS[recipe].items():
+        assert OmegaConf.select(cfg, key) == value, key
+
+
+@pytest.mark.parametrize(
+    ("recipe", "parameters"),
+    [("ft3", 21_328_292), ("resnet18_sgd", 11_220_132), ("resnet44v2", 2_647_684), ("resnet34_onecycle", 21_328_292),
+     ("resnet34_enhanced", 30_032_292)],
+)  # fmt: skip
+def test_recipes_have_the_published_number_of_parameters(recipe, parameters):
+    import torch
+
+    with torch.device("meta"):
+        net = instantiate(composed(f"experiment={recipe}").model, _convert_="all")(num_classes=100)
+    assert sum(parameter.numel() for parameter in net.parameters()) == parameters
+
+
+def test_no_machine_paths_in_the_configuration():
+    for path in [*CONF.rglob("*.yaml"), *Path(REPOSITORY).glob("*.toml")]:
+        assert not re.search(r"/(home|root|mnt|tmp)/", path.read_text()), path

@@ -1,0 +1,280 @@
+import copy
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from torch import nn
+from torch.nn import functional as F
+
+import cifar_lit.cli  # noqa: F401 - registers the resolvers that conf/train.yaml uses
+from cifar_lit import schedule
+from cifar_lit.optim import SAM, build, parameter_groups
+
+CONF = Path(__file__).parents[1] / "conf"
+NAMES = sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml"))
+every_conf = pytest.mark.parametrize("name", NAMES)
+
+
+def optimizer_of(name, *overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", overrides=[f"optimizer={name}", *overrides])
+    return instantiate(cfg.optimizer, _convert_="all")
+
+
+def small_net(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 4),
+    )  # fmt: skip
+
+
+def problem():
+    images = torch.randn(32, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+    return images, torch.arange(32) % 4
+
+
+def closure_of(net, optimizer):
+    images, labels = problem()
+
+    def closure():
+        optimizer.zero_grad()
+        loss = F.cross_entropy(net(images), labels)
+        loss.backward()
+        return loss
+
+    return closure
+
+
+def test_every_algorithm_has_a_file():
+    assert NAMES == ["adam", "adamw", "lion", "muon", "rmsprop", "sam", "sgd"]
+
+
+@every_conf
+def test_lowers_the_loss_of_a_small_net(name):
+    net = small_net()
+    optimizer = optimizer_of(name)(net)
+    closure = closure_of(net, optimizer)
+    first = closure().item()
+    for _ in range(40):
+        last = optimizer.step(closure).item()
+    assert last < 0.97 * first and math.isfinite(last)
+
+
+@every_conf
+def test_state_round_trip_goes_on_alike(name, tmp_path):
+    net = small_net()
+    optimizer = optimizer_of(name)(net)
+    for _ in range(3):
+        optimizer.step(closure_of(net, optimizer))
+    torch.save(optimizer.state_dict(), tmp_path / "state")
+    twin = copy.deepcopy(net)
+    resumed = optimizer_of(name)(twin)
+    resumed.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    for _ in range(3):
+        optimizer.step(closure_of(net, optimizer))
+        resumed.step(closure_of(twin, resumed))
+    for one, other in zip(net.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@every_conf
+def test_lr_and_weight_decay_reach_the_algorithm(name):
+    optimizer = optimizer_of(name, "optimizer.lr=0.25", "optimizer.weight_decay=0.125")(small_net())
+    assert [(group["lr"], group["weight_decay"]) for group in optimizer.param_groups] == [(0.25, 0.125)]
+
+
+@every_conf
+def test_decay_can_be_kept_off_norms_and_biases(name):
+    net = small_net()
+    optimizer = optimizer_of(name, "optimizer.decay_norms_and_biases=false", "optimizer.weight_decay=0.125")(net)
+    decayed, free = optimizer.param_groups
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.125, 0.0)
+    assert [id(p) for p in decayed["params"]] == [id(net[0].weight), id(net[5].weight)]
+    assert [id(p) for p in free["params"]] == [id(net[1].weight), id(net[1].bias), id(net[5].bias)]
+
+
+@every_conf
+def test_decay_acts_where_it_should_and_nowhere_else(name):
+    net = small_net()
+    before = copy.deepcopy(net.state_dict())
+    optimizer = optimizer_of(name, "optimizer.decay_norms_and_biases=false", "optimizer.weight_decay=0.5", "optimizer.lr=0.1")(
+        net
+    )
+
+    def closure():
+        loss = sum((0.0 * p).sum() for p in net.parameters())
+        optimizer.zero_grad()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    for key, p in net.named_parameters():
+        assert torch.equal(p, before[key]) == (p.ndim < 2), key
+
+
+def test_frozen_parameters_and_empty_groups_are_left_out():
+    net = small_net()
+    net[0].requires_grad_(False)
+    assert [len(group["params"]) for group in parameter_groups(net, decay_norms_and_biases=True)] == [4]
+    assert [len(group["params"]) for group in parameter_groups(net, decay_norms_and_biases=False)] == [1, 3]
+    optimizer = build(nn.BatchNorm1d(3), algorithm="torch.optim.SGD", lr=0.1, weight_decay=0.1, decay_norms_and_biases=False)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"lr": 0}, ValueError, "optimizer.lr=0: allowed is above 0"),
+        ({"lr": 0.0}, ValueError, "optimizer.lr=0.0"),
+        ({"lr": -0.1}, ValueError, "optimizer.lr=-0.1"),
+        ({"lr": math.nan}, ValueError, "optimizer.lr=nan"),
+        ({"lr": math.inf}, ValueError, "optimizer.lr=inf"),
+        ({"lr": "fast"}, TypeError, "optimizer.lr='fast' is not a number"),
+        ({"lr": None}, TypeError, "optimizer.lr=None is not a number"),
+        ({"lr": True}, TypeError, "optimizer.lr=True is not a number"),
+        ({"weight_decay": -1e-4}, ValueError, "optimizer.weight_decay=-0.0001: allowed is 0 or more"),
+        ({"weight_decay": "none"}, TypeError, "optimizer.weight_decay='none'"),
+        ({"weight_decay": math.nan}, ValueError, "optimizer.weight_decay=nan"),
+    ],
+)
+def test_bad_values_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        build(small_net(), **({"algorithm": "torch.optim.SGD", "lr": 0.1} | options))
+
+
+@every_conf
+def test_an_option_that_the_algorithm_does_not_have_is_refused(name):
+    with pytest.raises(Exception, match="speed") as caught:
+        optimizer_of(name, "+optimizer.speed=11")(small_net())
+    assert isinstance(caught.value, TypeError)
+
+
+@pytest.mark.parametrize("algorithm", ["torch.optim.Nothing", "nowhere.SGD", "os.system"])
+def test_an_unknown_algorithm_is_refused(algorithm):
+    with pytest.raises((ImportError, ValueError, TypeError), match=algorithm.split(".")[-1]):
+        build(small_net(), algorithm=algorithm, lr=0.1)
+
+
+def reference_sam_step(net, momentum, images, labels, adaptive, lr=0.05, rho=0.2, decay=1e-3):
+    """One step of SAM around SGD with momentum (Foret et al. 2021; adaptive: Kwon et al. 2021)."""
+    parameters = list(net.parameters())
+    weights = [p.detach().clone() for p in parameters]
+    slopes = torch.autograd.grad(F.cross_entropy(net(images), labels), parameters)
+    scales = [w.abs() if adaptive else torch.ones_like(w) for w in weights]
+    norm = math.sqrt(sum(((s * g) ** 2).sum().item() for s, g in zip(scales, slopes, strict=True)))
+    with torch.no_grad():
+        for p, w, s, g in zip(parameters, weights, scales, slopes, strict=True):
+            p.copy_(w + rho * s**2 * g / norm)
+    slopes = torch.autograd.grad(F.cross_entropy(net(images), labels), parameters)
+    with torch.no_grad():
+        for i, (p, w, g) in enumerate(zip(parameters, weights, slopes, strict=True)):
+            momentum[i] = 0.9 * momentum[i] + g + decay * w
+            p.copy_(w - lr * momentum[i])
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_sam_equals_two_steps_written_out(adaptive):
+    net, reference = small_net().double(), small_net().double()
+    images, labels = problem()
+    images = images.double()
+    optimizer = SAM(net.parameters(), lr=0.05, rho=0.2, adaptive=adaptive, momentum=0.9, weight_decay=1e-3)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = F.cross_entropy(net(images), labels)
+        loss.backward()
+        return loss
+
+    momentum = [torch.zeros_like(p) for p in reference.parameters()]
+    for _ in range(5):
+        here = F.cross_entropy(net(images), labels).item()
+        assert optimizer.step(closure).item() == pytest.approx(here)  # the loss at the weights, not at those nearby
+        reference_sam_step(reference, momentum, images, labels, adaptive)
+    for one, other in zip(net.parameters(), reference.parameters(), strict=True):
+        assert torch.allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_sam_puts_the_weights_back_exactly_even_when_the_second_gradient_fails():
+    net = small_net()
+    before = copy.deepcopy(list(net.parameters()))
+    optimizer = SAM(net.parameters(), lr=0.1, rho=10.0)
+    closure, calls = closure_of(net, optimizer), []
+
+    def failing():
+        calls.append(not torch.equal(net[0].weight, before[0]))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return closure()
+
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.step(failing)
+    assert calls == [False, True]
+    assert all(torch.equal(p, w) for p, w in zip(net.parameters(), before, strict=True))
+
+
+def test_sam_goes_along_with_any_base():
+    net = small_net()
+    optimizer = SAM(net.parameters(), lr=0.01, base="torch.optim.AdamW", betas=(0.8, 0.9), weight_decay=0.1)
+    first = optimizer.step(closure_of(net, optimizer)).item()
+    for _ in range(10):
+        last = optimizer.step(closure_of(net, optimizer)).item()
+    assert last < first
+    assert optimizer.param_groups[0]["betas"] == (0.8, 0.9)
+
+
+def test_sam_refusals():
+    with pytest.raises(ValueError, match=r"optimizer.rho=0.0 is a radius"):
+        SAM(small_net().parameters(), lr=0.1, rho=0.0)
+    with pytest.raises(ValueError, match="needs a closure"):
+        SAM(small_net().parameters(), lr=0.1).step()
+
+
+def test_schedules_act_on_sam_also_after_its_state_was_loaded():
+    def scheduled():
+        net = small_net()
+        optimizer = optimizer_of("sam")(net)
+        options = {"pct_start": 0.3, "div_factor": 25.0, "final_div_factor": 1e4, "anneal_strategy": "cos"}
+        return (
+            net,
+            optimizer,
+            schedule.onecycle(optimizer, total_steps=10, steps_per_epoch=5, cycle_momentum=True, **options),
+        )
+
+    def advance(net, optimizer, scheduler, steps):
+        for _ in range(steps):
+            optimizer.step(closure_of(net, optimizer))
+            scheduler.step()
+
+    net, optimizer, scheduler = scheduled()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1 / 25)
+    advance(net, optimizer, scheduler, 4)
+    twin, resumed, again = scheduled()
+    twin.load_state_dict(net.state_dict())
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    again.load_state_dict(scheduler.state_dict())
+    advance(net, optimizer, scheduler, 5)
+    advance(twin, resumed, again, 5)
+    assert resumed.param_groups[0]["lr"] == resumed.base.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"]
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1 / 25 / 1e4)
+    assert optimizer.param_groups[0]["momentum"] == pytest.approx(0.95)
+    assert all(torch.equal(one, other) for one, other in zip(net.parameters(), twin.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["adam", "lion", "muon", "rmsprop", "sgd"])
+def test_the_schedule_scales_the_whole_step(name):
+    """A thousandth of the lr moves every parameter about a thousandth as far, whichever part of the algorithm moves it."""
+
+    def moved(lr_scale):
+        net = small_net()
+        before = copy.deepcopy(net.state_dict())
+        optimizer = optimizer_of(name)(net)
+        for group in optimizer.param_groups:
+            group["lr"] *= lr_scale
+        optimizer.step(closure_of(net, optimizer))
+        return torch.stack([(p.detach() - before[key]).norm() for key, p in net.named_parameters()])
+
+    assert torch.allclose(moved(1e-2), 1e-2 * moved(1.0), rtol=0.05)

@@ -1,0 +1,185 @@
+"""A run that was stopped, in whatever way, ends as if it never had been."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+from running import REPOSITORY, TINY
+
+from cifar_lit import checkpoint, runs
+
+# All that is random: order, augmentation, mixing, dropout; and all that has a state: momentum, the schedule, the average.
+EVERYTHING = [*TINY, "trainer.max_epochs=5", "mix=cutmix", "model.dropout=0.2", "model.drop_path=0.1", "callbacks=ema"]
+ENGINES = {
+    "device": ["data.engine=device", "augment=enhanced"],
+    "workers": ["data.engine=workers", "data.workers=2", "augment=crop_flip"],
+}
+
+
+def differences(first: object, second: object, path: str = "") -> list[str]:
+    """Where two checkpoints differ, bit for bit; the clock's readings are no part of them."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        keys = first.keys() | second.keys()
+        return [line for key in keys for line in differences(first.get(key), second.get(key), f"{path}/{key}")]
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple) and len(first) == len(second):
+        return [line for i, pair in enumerate(zip(first, second, strict=True)) for line in differences(*pair, f"{path}/{i}")]
+    same = torch.equal(first, second) if torch.is_tensor(first) and torch.is_tensor(second) else first == second
+    return [] if same else [path]
+
+
+def assert_same_run(first: Path, second: Path) -> None:
+    for name in ("last", "best"):
+        contents = [checkpoint.read(folder / "checkpoints" / f"{name}.ckpt") for folder in (first, second)]
+        assert differences(*contents) == []
+    timeless = [
+        [
+            {key: value for key, value in row.items() if key not in ("seconds", "images_per_second")}
+            for row in runs.read_metrics(folder)
+        ]
+        for folder in (first, second)
+    ]
+    assert timeless[0] == timeless[1]
+    tested = [{key: value for key, value in runs.read_summary(folder).items() if "test/" in key} for folder in (first, second)]
+    assert tested[0] == tested[1]
+    assert (first / "model/model.safetensors").read_bytes() == (second / "model/model.safetensors").read_bytes()
+
+
+def started(folder: Path, *arguments: str) -> subprocess.Popen:
+    command = [sys.executable, str(REPOSITORY / "train.py"), *arguments, f"hydra.run.dir={folder}"]
+    return subprocess.Popen(command, cwd=folder.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for_epoch(process: subprocess.Popen, epoch: int, patience: float = 120.0) -> None:
+    limit = time.monotonic() + patience
+    for line in process.stdout:
+        if line.strip().startswith(f"{epoch}/"):
+            return
+        assert time.monotonic() < limit
+    raise AssertionError("the run ended early")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_killed_at_any_step(train, tmp_path, engine):
+    options = [*EVERYTHING, *ENGINES[engine]]
+    whole = train(*options, folder="whole")
+    assert whole.code == 0, whole.err
+    killed = tmp_path / "killed"
+    with started(killed, *options) as process:
+        wait_for_epoch(process, 3)
+        time.sleep(0.1)  # into the fourth epoch
+        os.kill(process.pid, signal.SIGKILL)
+    assert runs.read_summary(killed) is None
+    # Another number of workers makes no difference.
+    resumed = train(*options, *(["data.workers=0"] if engine == "workers" else []), f"resume={killed}", folder="")
+    assert resumed.code == 0, resumed.err
+    assert "Resuming from" in resumed.out
+    assert_same_run(whole.folder, killed)
+
+
+@pytest.mark.slow
+def test_interrupted_by_the_keyboard(train, tmp_path):
+    whole = train(*EVERYTHING, folder="whole")
+    stopped = tmp_path / "stopped"
+    with started(stopped, *EVERYTHING) as process:
+        wait_for_epoch(process, 2)
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+    assert process.returncode == 130
+    assert f"resume={stopped}" in rest
+    assert "Traceback" not in rest
+    assert runs.read_summary(stopped)["status"] == "interrupted"
+    # The directory alone is enough: what was typed before is on record.
+    assert train(f"resume={stopped}", folder="").code == 0
+    assert_same_run(whole.folder, stopped)
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("step", [0, 4, 9, 10, 11, 25, 49])
+def test_died_at_a_step(train, tmp_path, monkeypatch, step):
+    """Dies inside the process at a chosen step, the last of an epoch and the first of the next among them."""
+    from cifar_lit.task import Task
+
+    whole = train(*EVERYTHING, folder="whole")
+    original = Task.on_train_batch_end
+
+    def dying(self, outputs, batch, batch_idx):
+        original(self, outputs, batch, batch_idx)
+        if self.global_step == step + 1:
+            raise Stop
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Task, "on_train_batch_end", dying)
+        assert train(*EVERYTHING, folder="died").code == 1
+    assert runs.read_summary(tmp_path / "died")["status"] == "failed"
+    assert train(*EVERYTHING, f"resume={tmp_path / 'died'}", folder="").code == 0
+    assert_same_run(whole.folder, tmp_path / "died")
+
+
+def test_a_torn_checkpoint_is_passed_over(train, tmp_path):
+    whole = train(*EVERYTHING, folder="whole")
+    torn = train(*EVERYTHING, folder="torn")
+    (torn.folder / "summary.json").unlink()
+    last = torn.folder / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-100])
+    resumed = train(*EVERYTHING, f"resume={torn.folder}", folder="")
+    assert resumed.code == 0, resumed.err
+    assert "using the one before it" in resumed.out
+    assert "previous.ckpt" in resumed.out
+    assert_same_run(whole.folder, torn.folder)
+
+
+def test_from_one_checkpoint(train, tmp_path):
+    whole = train(*EVERYTHING, "callbacks.checkpoints.every_epochs=2", folder="whole")
+    run = train(*EVERYTHING, "callbacks.checkpoints.every_epochs=2", folder="run")
+    (run.folder / "summary.json").unlink()
+    assert train(f"resume={run.folder / 'checkpoints' / 'epoch=001.ckpt'}", folder="").code == 0
+    assert_same_run(whole.folder, run.folder)
+
+
+def test_a_finished_run_is_not_run_again(train, tmp_path):
+    first = train(*TINY)
+    before = (first.folder / "metrics.csv").read_bytes()
+    again = train(f"resume={first.folder}", folder="")
+    assert again.code == 0
+    assert "Finished already" in again.out
+    assert (first.folder / "metrics.csv").read_bytes() == before
+
+
+def test_auto_takes_the_latest_unfinished_run_of_the_same_command(train, tmp_path):
+    command = [*TINY, "resume=auto"]
+    assert train(*command, folder="").code == 0
+    [first] = (tmp_path / "runs" / "resnet8-sgd_onecycle").iterdir()
+    (first / "summary.json").unlink()
+    again = train(*command, folder="")
+    assert f"Resuming from {first}" in again.out
+    time.sleep(1.1)  # directories are named by the second
+    assert train(*command, "seed=5", folder="").code == 0
+    assert train(*command, folder="").code == 0, "the latest has finished: a new one"
+    assert len(list((tmp_path / "runs" / "resnet8-sgd_onecycle").iterdir())) >= 3
+
+
+def test_two_processes_do_not_share_a_directory(train, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with FileLock(folder / ".lock"):
+        refused = train(*TINY)
+    assert refused.code == 1
+    assert "another process" in refused.err
+
+
+def test_resuming_without_the_average_goes_on_from_the_trained_weights(train, tmp_path):
+    """Regression: Lightning's own averaging resumed from the average when the callback was gone."""
+    plain = train(*TINY, "trainer.max_epochs=3", folder="plain")
+    averaged = train(*TINY, "trainer.max_epochs=3", "callbacks=ema", folder="averaged")
+    contents = [checkpoint.read(run.folder / "checkpoints" / "last.ckpt")["state_dict"] for run in (plain, averaged)]
+    assert differences(*contents) == []

@@ -1,0 +1,183 @@
+"""Sweeps: every job a run of its own, failures told and survived, finished jobs never run twice."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from running import REPOSITORY, TINY
+
+from cifar_lit import runs
+
+SWEEP = ["-m", *TINY, "trainer.max_epochs=1", "optim=sgd_cosine,adam_onecycle", "seed=1,2"]
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    """When each job's weights were written."""
+    return {path.parent.parent.name: path.stat().st_mtime_ns for path in folder.glob("*/model/model.safetensors")}
+
+
+def test_every_combination(train):
+    ran = train(*SWEEP)
+    assert ran.code == 0, ran.err
+    summaries = [runs.read_summary(ran.folder / str(job)) for job in range(4)]
+    assert [(s["experiment"], s["seed"]) for s in summaries] == [
+        ("resnet8-sgd_cosine", 1), ("resnet8-sgd_cosine", 2), ("resnet8-adam_onecycle", 1), ("resnet8-adam_onecycle", 2),
+    ]  # fmt: skip
+    table = ran.out[ran.out.index("Sweep run") :]
+    assert table.count("finished") == 4
+    assert "optim=adam_onecycle seed=2" in table
+
+
+def test_a_failed_job_is_told_and_the_others_finish(train):
+    ran = train("-m", *TINY, "trainer.max_epochs=1", "optimizer.lr=0.1,-1,0.2")
+    assert ran.code == 1
+    statuses = [runs.read_summary(ran.folder / str(job))["status"] for job in range(3)]
+    assert statuses == ["finished", "failed", "finished"]
+    assert "optimizer.lr=-1" in runs.read_summary(ran.folder / "1")["error"]
+    table = ran.out[ran.out.index("Sweep run") :]
+    assert "failed: optimizer.lr=-1" in table
+    assert "hydra.sweep.dir=run" in table
+
+
+def test_the_same_command_runs_only_what_has_not_finished(train, monkeypatch):
+    from cifar_lit.task import Task
+
+    original = Task.on_train_epoch_start
+
+    def failing(self):
+        if self.seed == 2:
+            raise RuntimeError("the power went out")
+        original(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Task, "on_train_epoch_start", failing)
+        first = train(*SWEEP)
+    assert first.code == 1
+    before = stamps(first.folder)
+    assert set(before) == {"0", "2"}
+    again = train(*SWEEP)
+    assert again.code == 0, again.err
+    after = stamps(first.folder)
+    assert set(after) == {"0", "1", "2", "3"}
+    assert all(after[job] == before[job] for job in before), "finished jobs are not touched"
+    assert again.out.count("Finished before, not run again") == 2
+
+
+def test_a_different_sweep_does_not_overwrite_jobs(train):
+    first = train("-m", *TINY, "trainer.max_epochs=1", "seed=1,2")
+    before = stamps(first.folder)
+    other = train("-m", *TINY, "trainer.max_epochs=1", "seed=3,1,2")
+    assert other.code == 0, other.err
+    after = stamps(first.folder)
+    assert all(after[job] == before[job] for job in before)
+    seeds = sorted(runs.read_summary(path)["seed"] for path in runs.find(first.folder))
+    assert set(seeds) == {1, 2, 3}
+
+
+@pytest.mark.slow
+def test_joblib_runs_jobs_in_processes(tmp_path):
+    command = [sys.executable, str(REPOSITORY / "train.py"), *SWEEP, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    done = subprocess.run([*command, "hydra.sweep.dir=sweep"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert [runs.read_summary(tmp_path / "sweep" / str(job))["status"] for job in range(4)] == ["finished"] * 4
+    assert done.stdout[done.stdout.index("Sweep sweep") :].count("finished") == 4
+
+
+def offline_runs(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("offline-run-*"))
+
+
+def test_wandb_offline_gives_each_job_its_own_run(train):
+    ran = train("-m", *TINY, "trainer.max_epochs=1", "logger=wandb", "seed=1,2")
+    assert ran.code == 0, ran.err
+    found = offline_runs(ran.folder)
+    assert len(found) == 2
+    assert len({path.name.split("-")[-1] for path in found}) == 2, "an id each"
+
+
+def test_wandb_tells_what_people_typed(train, monkeypatch):
+    import wandb
+
+    calls, summaries, codes = [], [], []
+    real = wandb.init
+
+    def watching(*args, **kwargs):
+        run = real(*args, **kwargs)
+        calls.append(kwargs)
+        finish = run.finish
+        monkeypatch.setattr(run, "finish", lambda exit_code=None: (codes.append(exit_code), finish(exit_code=exit_code)))
+        update = type(run.summary).update
+        monkeypatch.setattr(type(run.summary), "update", lambda self, values: (summaries.append(values), update(self, values))[1])
+        calls[-1] = {**kwargs, "run": run}
+        return run
+
+    monkeypatch.setattr(wandb, "init", watching)
+    ran = train("-m", *TINY, "trainer.max_epochs=1", "logger=wandb", "seed=1", "logger.wandb.tags=[tried]")
+    assert ran.code == 0, ran.err
+    [call] = calls
+    assert call["project"] == "cifar_lit"
+    assert call["group"] == "run", "the sweep"
+    assert call["name"] == "resnet8-sgd_onecycle-seed1"
+    assert call["tags"] == ["tried"]
+    config = dict(call["run"].config)
+    assert config["choices"]["model"] == "resnet8"
+    assert config["optimizer"]["lr"] == 0.1
+    assert "git" in config
+    assert codes == [0]
+    assert summaries[0]["status"] == "finished"
+    assert "test/acc" in summaries[0]
+
+
+def test_wandb_closes_a_failed_run_as_failed(train, monkeypatch):
+    import wandb
+
+    from cifar_lit.task import Task
+
+    codes = []
+    finish = wandb.sdk.wandb_run.Run.finish
+    monkeypatch.setattr(
+        wandb.sdk.wandb_run.Run, "finish", lambda self, exit_code=None, **_: (codes.append(exit_code), finish(self, exit_code))[1]
+    )
+    monkeypatch.setattr(Task, "on_train_epoch_start", lambda self: (_ for _ in ()).throw(RuntimeError("no luck")))
+    assert train(*TINY, "logger=wandb").code == 1
+    assert codes[0] == 1
+    assert wandb.run is None
+
+
+@pytest.mark.slow
+def test_wandb_without_a_network_neither_hangs_nor_loses_the_run(tmp_path):
+    """A key, but a server that refuses: the run is kept offline."""
+    command = [sys.executable, str(REPOSITORY / "train.py"), *TINY, "logger=wandb", "logger.wandb.timeout_seconds=3"]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "_WANDB"))}
+    environment = {**inherited, "WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_MODE": "online"}
+    done = subprocess.run(
+        [*command, "hydra.run.dir=run"], cwd=tmp_path, capture_output=True, text=True, timeout=150, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
+    assert len(offline_runs(tmp_path / "run")) == 1
+    assert "kept offline" in done.stdout
+
+
+def test_wandb_without_a_key_is_kept_offline(train, monkeypatch):
+    import wandb
+
+    wandb.teardown()  # what it read of the environment before
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", "/nowhere")
+    ran = train(*TINY, "logger=wandb")
+    assert ran.code == 0, ran.err
+    assert "no API key" in ran.out
+    assert len(offline_runs(ran.folder)) == 1
+
+
+def test_wandb_resumes_the_same_run(train):
+    first = train(*TINY, "logger=wandb")
+    (first.folder / "summary.json").unlink()
+    run_id = (first.folder / "wandb" / "id.txt").read_text()
+    assert train(f"resume={first.folder}", folder="").code == 0
+    assert {path.name.split("-")[-1] for path in offline_runs(first.folder)} == {run_id}

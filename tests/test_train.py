@@ -1,0 +1,204 @@
+"""Whole runs on drawn images: what a run leaves behind, and what each option does to it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from running import REPOSITORY, TINY
+
+from cifar_lit import checkpoint, runs
+from cifar_lit.callbacks.metrics_file import COLUMNS
+
+SUMMARY_KEYS = {
+    "schema", "status", "experiment", "overrides", "seed", "params", "epochs", "steps", "train_seconds",
+    "images_per_second", "device", "precision", "validation", "train/acc", "val/acc", "test/acc", "test/acc5", "test/f1",
+    "test/acc_superclass", "test/ece", "test/recall", "gap", "git", "versions",
+}  # fmt: skip
+
+
+def weights(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return checkpoint.read(folder / "checkpoints" / f"{name}.ckpt")["state_dict"]
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_what_a_run_leaves_behind(train):
+    ran = train(*TINY, "callbacks.checkpoints.every_epochs=1")
+    assert ran.code == 0, ran.err
+    assert not ran.err
+    files = {str(path.relative_to(ran.folder)) for path in ran.folder.rglob("*") if path.is_file()}
+    assert files == {
+        ".lock", ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "train.log", "metrics.csv",
+        "summary.json", "curves.png", "confusion.csv", "per_class.csv", "model/model.safetensors", "model/config.json",
+        "model/README.md", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt",
+        "checkpoints/epoch=000.ckpt", "checkpoints/epoch=001.ckpt",
+    }  # fmt: skip
+    summary = json.loads((ran.folder / "summary.json").read_text())
+    assert summary.keys() >= SUMMARY_KEYS
+    assert (summary["status"], summary["epochs"], summary["steps"], summary["validation"]) == ("finished", 2, 20, "holdout")
+    assert summary["gap"] == pytest.approx(summary["train/acc"] - summary["test/acc"])
+    rows = runs.read_metrics(ran.folder)
+    assert [tuple(row) for row in rows] == [COLUMNS, COLUMNS]
+    assert [row["step"] for row in rows] == [10, 20]
+    assert "Device: cpu" in ran.out
+    assert "32-true" in ran.out
+    for path in (ran.folder / "checkpoints").iterdir():
+        assert torch.load(path, weights_only=True)["epoch"] in (0, 1)
+    confusion = (ran.folder / "confusion.csv").read_text().splitlines()
+    assert len(confusion) == 101
+    assert sum(int(cell) for line in confusion[1:] for cell in line.split(",")[1:]) == 200
+
+
+def test_the_same_seed_gives_the_same_weights(train):
+    first, again, other = (
+        train(*TINY, "mix=cutmix", f"seed={seed}", folder=name) for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert same(weights(first.folder), weights(again.folder))
+    assert not same(weights(first.folder), weights(other.folder))
+
+
+def test_the_bundle_answers_as_the_run_tested(train):
+    ran = train(*TINY, "callbacks=ema", "callbacks.ema.decay=0.8")
+    net, config = checkpoint.load(ran.folder / "model")
+    best = checkpoint.read(ran.folder / "checkpoints" / "best.ckpt")
+    # Regression: fit, then test, on one Trainer, once tested the raw weights in spite of EMA.
+    assert same(net.state_dict(), best["callbacks"]["EMA"]["net"])
+    assert not same(net.state_dict(), {key.removeprefix("net."): value for key, value in best["state_dict"].items()})
+    from cifar_lit.data import synthetic
+    from cifar_lit.data.loaders import Normalize, Place, PlainLoader
+
+    test = synthetic.load(6, 2, 32).test
+    cpu = torch.device("cpu")
+    normalize = Normalize(tuple(config["mean"]), tuple(config["std"]), cpu)
+    [(images, labels)] = PlainLoader(test, normalize, 500, place=Place(cpu), resident=True)
+    with torch.no_grad():
+        hits = (net(images).argmax(1) == labels).float().mean().item()
+    assert hits == pytest.approx(runs.read_summary(ran.folder)["test/acc"])
+
+
+def test_evaluated_weights(train):
+    watched = train(*TINY, "data.validation=test", folder="watched")
+    summary = runs.read_summary(watched.folder)
+    assert (summary["evaluated"], summary["evaluated_epoch"], summary["validation"]) == ("last", 1, "test")
+    assert summary["val/acc"] == pytest.approx(summary["test/acc"])
+    assert "watched the synthetic test images" in watched.out
+    held = runs.read_summary(train(*TINY, folder="held").folder)
+    assert held["evaluated"] == "best"
+    assert held["val/acc"] == held["val/acc_best"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["optimizer=sam"],
+        ["optim=muon_cosine"],
+        ["optim=lion_constant", "optimizer.decay_norms_and_biases=false"],
+        ["trainer.accumulate_grad_batches=3", "callbacks=ema"],
+        ["trainer.gradient_clip_val=0.1", "trainer.gradient_clip_algorithm=value", "trainer.deterministic=true"],
+        ["mix=cutmix_or_mixup", "mix.per_sample=true", "loss=label_smoothing"],
+        ["data.engine=workers", "data.workers=0", "augment=enhanced"],
+        ["augment=trivial", "data.workers=0"],
+        ["trainer.precision=bf16-mixed", "model.drop_path=0.1"],
+        ["model=timm", "model.name=resnet10t", "trainer.max_steps=2"],
+        ["scheduler.warmup_steps=3", "data.drop_last=true", "data.batch_size=64"],
+        ["callbacks=[ema,early_stopping]", "callbacks.early_stopping.patience=1"],
+    ],
+    ids=lambda options: options[0],
+)
+def test_options_train(train, options):
+    ran = train(*TINY, *options)
+    assert ran.code == 0, ran.err
+    assert runs.read_summary(ran.folder)["status"] == "finished"
+
+
+def test_sam_counts_each_image_once(train):
+    ran = train(*TINY, "optimizer=sam", "trainer.max_epochs=1")
+    row = runs.read_metrics(ran.folder)[0]
+    assert row["seconds"] * row["images_per_second"] == pytest.approx(500, rel=1e-3)
+
+
+def test_target_stops_and_says_so(train):
+    ran = train(*TINY, "callbacks.target.value=0.001", "trainer.max_epochs=30")
+    assert ran.code == 0
+    assert len(runs.read_metrics(ran.folder)) < 30
+    assert "Target reached" in ran.out
+
+
+@pytest.mark.parametrize("limit", ["trainer.max_time=00:00:00:01", "trainer.max_steps=13"])
+def test_a_last_epoch_cut_short_is_measured(train, limit):
+    ran = train(*TINY, "trainer.max_epochs=500" if "time" in limit else "trainer.max_epochs=2", limit)
+    assert ran.code == 0, ran.err
+    rows = runs.read_metrics(ran.folder)
+    assert {"train/acc", "val/acc"} <= rows[-1].keys()
+    if "steps" in limit:
+        assert [row["step"] for row in rows] == [10, 13]
+        # A resume goes on from a whole epoch.
+        assert checkpoint.read(ran.folder / "checkpoints" / "last.ckpt")["global_step"] == 10
+
+
+def test_epochs_without_validation_have_no_validation_metrics(train):
+    ran = train(*TINY, "trainer.check_val_every_n_epoch=2", "trainer.max_epochs=4")
+    assert ["val/acc" in row for row in runs.read_metrics(ran.folder)] == [False, True, False, True]
+
+
+def test_over_fitting_is_noted(train, monkeypatch):
+    monkeypatch.setattr("cifar_lit.outcome._GAP", -1.0)
+    ran = train(*TINY, "trainer.max_epochs=1")
+    assert "Over-fitting" in ran.out
+    assert "augment=enhanced" in ran.out
+
+
+def test_quickstart_falls_back_aloud_and_nothing_else_does(train, tmp_path, monkeypatch):
+    def no_network(_root):
+        raise OSError("no network")
+
+    monkeypatch.setattr("cifar_lit.data.cifar100._fetch", no_network)
+    small = ["trainer=debug", f"data.root={tmp_path / 'none'}", "callbacks.progress_bar=null"]
+    ran = train("experiment=quickstart", *small)
+    assert ran.code == 0, ran.err
+    assert "TRAINING ON SYNTHETIC IMAGES INSTEAD" in ran.out
+    assert runs.read_summary(ran.folder)["data"] == "synthetic"
+    assert train("experiment=ft3", *small, folder="other").code == 1
+
+
+def test_tensorboard(train):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    ran = train(*TINY, "logger=tensorboard")
+    assert ran.code == 0, ran.err
+    events = EventAccumulator(str(ran.folder / "tensorboard"))
+    events.Reload()
+    assert {"train/acc", "val/acc", "lr", "images_per_second"} <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("val/acc")] == [9, 19]
+
+
+def test_mlflow(train, monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{tmp_path / 'mlflow'}")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    ran = train(*TINY, "logger=mlflow")
+    assert ran.code == 0, ran.err
+    assert list((tmp_path / "mlflow").rglob("metrics/val/acc"))
+
+
+@pytest.mark.slow
+def test_no_orig_mod_keys_when_compiled(train):
+    ran = train(*TINY, "trainer.compile=true", "trainer.max_epochs=1", "data.drop_last=true")
+    assert ran.code == 0, ran.err
+    assert not [key for key in weights(ran.folder) if "_orig_mod" in key]
+
+
+@pytest.mark.slow
+def test_ddp_on_two_processes(tmp_path):
+    """Two processes train on halves of the images, validate on all, and leave one run directory."""
+    command = [sys.executable, str(REPOSITORY / "train.py"), *TINY, "trainer=ddp", "trainer.devices=2", "data.batch_size=25"]
+    done = subprocess.run([*command, "hydra.run.dir=run"], cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    summary = runs.read_summary(tmp_path / "run")
+    assert (summary["status"], summary["steps"]) == ("finished", 20)
+    confusion = (tmp_path / "run" / "confusion.csv").read_text().splitlines()[1:]
+    assert sum(int(cell) for line in confusion for cell in line.split(",")[1:]) == 200
