@@ -45,9 +45,9 @@ format: $(READY) ## let ruff lay out the code
 	@$(PY) -m ruff check --fix --quiet . ; $(PY) -m ruff format --quiet .
 
 bench: $(READY) ## the benchmarks that a CPU can run
-	@$(PY) benchmarks/pipeline.py
-	@$(PY) benchmarks/lightning_tax.py
-	@$(PY) benchmarks/startup.py
+	@$(PY) -m benchmarks.pipeline
+	@$(PY) -m benchmarks.lightning_tax
+	@$(PY) -m benchmarks.startup
 
 clean: ## remove the environment and caches; runs and data stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

@@ -8,29 +8,26 @@ random order, every random number included; the table shows the medians. Neither
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-import albumentations
 import cv2
 import hydra
 import numpy as np
 import torch
 
+from benchmarks.results import save
 from cifar_lit.augment.policy import Policy
+from cifar_lit.data.loaders import Normalize
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 SIZE = (32, 32)
-MEAN, STD = (torch.tensor(v)[:, None, None] * 255 for v in ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)))
-SCALE = 1 / STD
+NORMALIZE = Normalize((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), torch.device("cpu"))  # whatever the numbers, the same work
 
 
 def policy(name: str) -> Policy:
@@ -39,24 +36,19 @@ def policy(name: str) -> Policy:
     return hydra.utils.instantiate(cfg.augment, _convert_="all")
 
 
-def normalize(images: torch.Tensor) -> torch.Tensor:
-    """uint8 or float32 (n, 3, H, W) to float32 of mean 0 and deviation 1."""
-    return (images - MEAN).mul_(SCALE)
-
-
 def run_batched(policy: Policy, images: torch.Tensor, batch: int, seed: int) -> None:
     """One epoch over images (N, 3, H, W) uint8."""
     draws = policy.draw(len(images), SIZE, torch.Generator().manual_seed(seed))
     noise = torch.Generator().manual_seed(seed + 1)
     for indices in torch.randperm(len(images)).split(batch):
-        normalize(policy.apply(images.index_select(0, indices), policy.rows(draws, indices), noise))
+        NORMALIZE(policy.apply(images.index_select(0, indices), policy.rows(draws, indices), noise))
 
 
 def run_per_image(augment: Callable, images: np.ndarray, batch: int, seed: int) -> None:
     """One epoch over images (N, H, W, 3) uint8."""
     for indices in torch.randperm(len(images)).split(batch):
         done = [augment(np.array(images[i]), seed + i) for i in indices.tolist()]
-        normalize(torch.from_numpy(np.stack(done)).permute(0, 3, 1, 2))
+        NORMALIZE(torch.from_numpy(np.stack(done)).permute(0, 3, 1, 2))
 
 
 def seconds(run: Callable, *args: object) -> float:
@@ -86,13 +78,6 @@ def measure(policy: Policy, count: int, batch: int, repetitions: int) -> dict[st
     return row
 
 
-def processor() -> str:
-    """The processor's name, as far as the system tells."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
 def main() -> None:
     """Print the table; write the JSON file if one is asked for."""
     names = sorted(path.stem for path in (CONF / "augment").glob("*.yaml"))
@@ -119,15 +104,8 @@ def main() -> None:
             batched = f"{row['batched']:>12,.0f}{row['ratio']:>8.1f}" if "batched" in row else f"{'-':>12}{'-':>8}"
             print(f"{name:<12}{row['per_image']:>12,.0f}{batched}", flush=True)
     if args.json:
-        report = {
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "hardware": {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform()},
-            "versions": {"python": platform.python_version()}
-            | {m.__name__: m.__version__ for m in (torch, np, albumentations, cv2)},
-            "settings": {k: getattr(args, k) for k in ("threads", "batch", "images", "repetitions")},
-            "images_per_second": rows,
-        }
-        args.json.write_text(json.dumps(report, indent=2) + "\n")
+        settings = {k: getattr(args, k) for k in ("threads", "batch", "images", "repetitions")}
+        save(args.json, {"benchmark": "pipeline", **settings, "images_per_second": rows})
 
 
 if __name__ == "__main__":

@@ -39,7 +39,10 @@ def text(conf: Path) -> str:
     lines = [_HEAD]
     for group in sorted(present, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)):
         lines.append(group)
-        lines += [f"  {name:<20} {about}" for name, about in options(conf, group).items()]
+        if group == "optim":
+            lines.append(f"  {'any pair':<20} <optimizer>_<scheduler> of the next two groups: sgd_cosine, adam_onecycle, ...")
+        else:
+            lines += [f"  {name:<20} {about}" for name, about in options(conf, group).items() if name != "standard"]
         lines.append("")
     lines.append("hydra/launcher=joblib    run the jobs of a sweep in parallel processes")
     return "\n".join(lines)

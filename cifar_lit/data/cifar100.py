@@ -202,11 +202,16 @@ def _md5(file: BufferedReader) -> str:
 
 
 _RECONSTRUCT: Any = np.empty(0, np.uint8).__reduce__()[0]
-_HARMLESS = {
+_FROM_BUFFER: Any = np.empty(0, np.uint8).__reduce_ex__(5)[0]
+_HARMLESS: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
     ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
+    # What Python 3 writes for bytes in protocol 2, and for arrays in protocol 5.
+    ("_codecs", "encode"): lambda text, _encoding: text.encode("latin1"),
+    ("numpy.core.numeric", "_frombuffer"): _FROM_BUFFER,
+    ("numpy._core.numeric", "_frombuffer"): _FROM_BUFFER,
 }
 
 
@@ -269,8 +274,8 @@ def _split(record: Mapping[str, Any], split: str, path: Path) -> Split:
     check(in_range, f"fine_labels reach from {fine.min()} to {fine.max()}, not from 0 to {len(CLASSES) - 1}")
     check((np.bincount(fine) == PER_CLASS[split]).all(), f"not {PER_CLASS[split]} images in every class")
     check((np.array(SUPERCLASS_OF)[fine] == labels["coarse_labels"]).all(), "coarse_labels contradict fine_labels")
-    check(isinstance(names, list) and len(names) == size, f"filenames are not a list of {size} names")
-    order = np.lexsort((np.array([_text(name) for name in names]), fine))
+    check(names is None or (isinstance(names, list) and len(names) == size), f"filenames are not a list of {size} names")
+    order = np.argsort(fine, kind="stable") if names is None else np.lexsort((np.array([_text(n) for n in names]), fine))
     images = data.reshape(-1, 3, IMAGE_SIZE, IMAGE_SIZE)[order].transpose(0, 2, 3, 1)
     return Split(np.ascontiguousarray(images), fine[order])
 

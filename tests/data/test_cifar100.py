@@ -343,7 +343,7 @@ def test_unofficial_pickles_are_used_with_a_warning_of_both_sums(root, caplog):
         assert hashlib.md5(given[name]).hexdigest() in message and cifar100.MD5[name] in message
 
 
-@pytest.mark.parametrize("protocol", [3, 4])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_pickles_written_by_python_3_with_bytes_keys(root, protocol):
     given = {
         name: pickle.dumps({key.encode(): value for key, value in content.items()}, protocol)

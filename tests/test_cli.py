@@ -1,0 +1,95 @@
+"""The command line itself: quick answers, exit statuses, one line for each error."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+import pytest
+from running import REPOSITORY, TINY
+
+from cifar_lit import cli
+from cifar_lit.cli import errors, help_page
+
+TRAIN = [sys.executable, str(REPOSITORY / "train.py")]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["--cfg", "job", "experiment=ft3", "seed=3"]], ids=" ".join)
+def test_answers_at_once(arguments, tmp_path):
+    """Under 0.7 s on an idle machine; here the processor time, which other processes change less."""
+    seconds = []
+    for _ in range(3):
+        before = os.times()
+        done = subprocess.run([*TRAIN, *arguments], capture_output=True, text=True, cwd=tmp_path, check=True)
+        after = os.times()
+        seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert done.stdout
+    assert statistics.median(seconds) < 0.7
+    assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"]], ids=" ".join)
+def test_answers_without_importing_torch(arguments):
+    done = subprocess.run([sys.executable, "-X", "importtime", *TRAIN[1:], *arguments], capture_output=True, text=True, check=True)
+    imported = {line.rsplit("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert "cifar_lit.cli" in imported
+    assert not imported & {"torch", "lightning", "numpy", "albumentations", "wandb"}
+
+
+def test_help_lists_every_option_with_a_line():
+    page = help_page.text(REPOSITORY / "conf")
+    for path in (REPOSITORY / "conf").rglob("*.yaml"):
+        if path.parent.name in ("conf", "hydra", "job_logging") or (path.parent.name, path.stem) == ("callbacks", "standard"):
+            continue
+        if path.parent.name == "optim":
+            continue  # any pair: said in one line
+        assert f"  {path.stem} " in page, path
+    assert "<optimizer>_<scheduler>" in page
+    assert all(len(line) < 130 for line in page.splitlines())
+
+
+def test_a_full_traceback_on_request(tmp_path):
+    done = subprocess.run(
+        [*TRAIN, *TINY, "optimizer.lr=-1"], capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "HYDRA_FULL_ERROR": "1"}
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_a_refusal_comes_soon_and_its_traceback_is_in_the_log(train):
+    start = time.monotonic()
+    ran = train(*TINY, "optimizer.lr=-1")
+    assert time.monotonic() - start < 15
+    assert ran.code == 1
+    assert "Traceback" not in ran.err + ran.out
+    assert "Traceback" in (ran.folder / "train.log").read_text()
+
+
+def test_nested_exceptions_become_one_line():
+    try:
+        try:
+            raise ValueError("data.x=1: allowed is 2\nand more")
+        except ValueError as cause:
+            raise RuntimeError("Error in call to target\nfull_key: data") from cause
+    except RuntimeError as error:
+        assert "\n" not in errors.one_line(error)
+
+
+def test_a_bug_is_named_by_its_type(train, monkeypatch):
+    from cifar_lit.task import Task
+
+    def broken(self):
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(Task, "on_train_epoch_start", broken)
+    ran = train(*TINY)
+    assert ran.code == 1
+    assert ran.err.strip() == "train.py: ZeroDivisionError: by zero"
+
+
+def test_recorded_overrides_are_typed_again(tmp_path):
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "overrides.yaml").write_text("- model=resnet8\n- seed=3\n")
+    assert cli._with_recorded([f"resume={tmp_path}", "seed=4"]) == ["model=resnet8", "seed=4", f"resume='{tmp_path}'"]
+    assert cli._with_recorded(["resume=auto", "seed=4"]) == ["resume=auto", "seed=4"]
