@@ -7,6 +7,7 @@ one process, in turn. Prints the ratio of the seconds pair by pair, ours over ba
 """
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
@@ -70,7 +71,7 @@ def bare(folder: Path, arguments: argparse.Namespace) -> float:
     loader = run.images.train_dataloader()
     sums: Any = torch.zeros(3)
     start = time.perf_counter()
-    for _, (images, labels) in zip(range(arguments.steps), loader, strict=False):
+    for images, labels in itertools.islice(loader, arguments.steps):
         logits = net(images.contiguous(memory_format=torch.channels_last))
         loss = F.cross_entropy(logits, labels)
         optimizer.zero_grad()

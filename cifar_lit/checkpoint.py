@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cifar_lit.atomic import writing
+from cifar_lit.atomic import sync, writing
 from cifar_lit.model.registry import build
 
 log = logging.getLogger(__name__)
@@ -113,6 +113,7 @@ def latest(folder: Path) -> Path | None:
             verify(path)
         except CheckpointError as error:
             log.warning("%s; using the one before it", error)
+            os.replace(path, path.with_suffix(".torn"))  # kept, but never taken for the one before
         else:
             return path
     return None
@@ -143,8 +144,14 @@ def save_bundle(folder: Path, net: nn.Module, config: dict[str, Any], card: str)
         digest = _digest(part / "model.safetensors", size).decode()
         (part / "config.json").write_text(json.dumps({**config, "sha256": digest}, indent=2) + "\n")
         (part / "README.md").write_text(card)
-        shutil.rmtree(folder, ignore_errors=True)
+        for file in part.iterdir():
+            sync(file)
+        old = folder.with_name(f".{folder.name}.old")
+        if folder.exists():
+            os.replace(folder, old)
         os.replace(part, folder)
+        sync(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise

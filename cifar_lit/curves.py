@@ -1,6 +1,5 @@
 """The learning curves of one run as a picture."""
 
-import logging
 from pathlib import Path
 
 from cifar_lit.atomic import writing
@@ -11,7 +10,6 @@ def draw(rows: list[dict[str, float]], path: Path) -> None:
 
     rows: of metrics.csv, as `runs.read_metrics` gives them.
     """
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it reports building its font cache
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow, and wanted once, at the end
     from matplotlib.figure import Figure
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -24,7 +25,12 @@ def write_summary(run_dir: Path, summary: dict[str, Any]) -> None:
     if summary["status"] not in STATUSES:
         raise ValueError(f"status {summary['status']!r}: allowed is {', '.join(STATUSES)}")
     with writing(run_dir / SUMMARY) as part:
-        part.write_text(json.dumps({"schema": SCHEMA, **summary}, indent=2) + "\n")
+        part.write_text(json.dumps({"schema": SCHEMA, **_finite(summary)}, indent=2, allow_nan=False) + "\n")
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """A loss that diverged is no number: null, since strict JSON has no NaN."""
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()}
 
 
 def read_summary(run_dir: Path) -> dict[str, Any] | None:
@@ -114,7 +120,9 @@ def find(root: Path) -> Iterator[Path]:
         yield root
         return
     try:
-        children = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+        children = sorted(
+            entry.name for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
+        )
     except OSError:
         return
     for name in children:
@@ -122,7 +130,7 @@ def find(root: Path) -> Iterator[Path]:
 
 
 def unfinished(folder: Path, overrides: list[str]) -> Path | None:
-    """The latest run in a folder that did not finish, is not running, and was started with the same overrides."""
+    """The latest run in a folder with the same overrides, where it did not finish and is not running; else None."""
     wanted = identity(overrides)
     candidates = [path for path in folder.iterdir() if is_run(path)] if folder.is_dir() else []
     for run_dir in sorted(candidates, reverse=True):

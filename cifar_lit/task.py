@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from cifar_lit.metrics import Evaluation, Tally
 from cifar_lit.mix import Mix, dominant
-from cifar_lit.seeding import derive, numpy_generator
+from cifar_lit.seeding import numpy_generator, reseed
 
 Batch = tuple[Tensor, Tensor]  # images (N, 3, H, W) float32, normalised; labels (N,) int64
 
@@ -75,7 +75,7 @@ class Task(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
         # Dropout and stochastic depth draw from torch's own generator: put it in this step's place.
-        torch.manual_seed(derive(self.seed, "net", self.current_epoch, batch_idx))
+        reseed(self.device, self.seed, "net", self.current_epoch, batch_idx)
         targets = labels
         if self.mix is not None:
             rng = numpy_generator(self.seed, "mix", self.current_epoch, batch_idx)

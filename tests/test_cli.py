@@ -31,7 +31,9 @@ def test_answers_at_once(arguments, tmp_path):
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"]], ids=" ".join)
 def test_answers_without_importing_torch(arguments):
-    done = subprocess.run([sys.executable, "-X", "importtime", *TRAIN[1:], *arguments], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *TRAIN[1:], *arguments], capture_output=True, text=True, check=True
+    )
     imported = {line.rsplit("|")[-1].strip() for line in done.stderr.splitlines()}
     assert "cifar_lit.cli" in imported
     assert not imported & {"torch", "lightning", "numpy", "albumentations", "wandb"}
@@ -50,8 +52,14 @@ def test_help_lists_every_option_with_a_line():
 
 
 def test_a_full_traceback_on_request(tmp_path):
+    inherited = {name: value for name, value in os.environ.items() if name != "CIFAR_LIT_TRACEBACK"}
+    environment = {**inherited, "HYDRA_FULL_ERROR": "1"}
     done = subprocess.run(
-        [*TRAIN, *TINY, "optimizer.lr=-1"], capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "HYDRA_FULL_ERROR": "1"}
+        [*TRAIN, *TINY, "optimizer.lr=-1"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
     )
     assert done.returncode == 1
     assert "Traceback" in done.stderr
@@ -67,13 +75,10 @@ def test_a_refusal_comes_soon_and_its_traceback_is_in_the_log(train):
 
 
 def test_nested_exceptions_become_one_line():
-    try:
-        try:
-            raise ValueError("data.x=1: allowed is 2\nand more")
-        except ValueError as cause:
-            raise RuntimeError("Error in call to target\nfull_key: data") from cause
-    except RuntimeError as error:
-        assert "\n" not in errors.one_line(error)
+    cause = ValueError("data.x=1: allowed is 2\nand more")
+    error = RuntimeError("Error in call to target\nfull_key: data")
+    error.__cause__ = cause
+    assert "\n" not in errors.one_line(error)
 
 
 def test_a_bug_is_named_by_its_type(train, monkeypatch):

@@ -10,24 +10,24 @@ from cifar_lit.checkpoint import keep_previous
 
 
 class Checkpoints(Checkpoint):
-    """Keeps `best.ckpt` (highest `monitor`), `last.ckpt` (where a resume goes on) and one every `every_epochs` epochs.
+    """Keeps `best.ckpt` (highest validation accuracy), `last.ckpt` (where a resume goes on) and one every `every_epochs` epochs.
 
     An epoch that was cut short, by `max_time` or `max_steps`, can be the best but not the last: resuming repeats it
     whole, so that the result does not depend on where it was cut.
     """
 
-    def __init__(self, monitor: str = "val/acc", every_epochs: int | None = None) -> None:
+    def __init__(self, every_epochs: int | None = None) -> None:
         """every_epochs: how often `epoch=NNN.ckpt` is kept; null for never."""
         if every_epochs is not None and every_epochs < 1:
             raise ValueError(f"callbacks.checkpoints.every_epochs={every_epochs}: allowed is 1 or more, or null")
-        self.monitor, self.every_epochs = monitor, every_epochs
+        self.every_epochs = every_epochs
         self.best: float | None = None
         self.best_epoch = -1
 
     def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         folder = Path(trainer.default_root_dir) / "checkpoints"
         epoch = trainer.current_epoch
-        score = trainer.callback_metrics.get(self.monitor)
+        score = trainer.callback_metrics.get("val/acc")
         if score is not None and (self.best is None or float(score) > self.best):
             self.best, self.best_epoch = float(score), epoch
             trainer.save_checkpoint(folder / "best.ckpt")

@@ -48,4 +48,4 @@ class MetricsFile(L.Callback):
 
 
 def _cell(name: str, value: float) -> str:
-    return str(int(value)) if name in ("epoch", "step") else f"{value:.8g}"
+    return str(int(value)) if name in ("epoch", "step") else f"{value:.7g}"

@@ -7,6 +7,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from weakref import proxy
 
 import numpy as np
 import torch
@@ -36,7 +37,8 @@ class Normalize:
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> None:
         """mean, std: of the pixels as fractions of 255."""
         self.mean = torch.tensor(mean, device=device).mul(255)[:, None, None]
-        self.scale = torch.tensor(std, device=device).mul(255).reciprocal()[:, None, None]
+        deviation = torch.tensor(std, device=device).mul(255).clamp(min=1e-3)  # a constant channel has none
+        self.scale = deviation.reciprocal()[:, None, None]
 
     def __call__(self, images: Tensor) -> Tensor:
         return (images - self.mean).mul_(self.scale)
@@ -59,7 +61,11 @@ class TrainingLoader:
         self.length, self.batch_size = length, batch_size
         self.seed, self.place, self.drop_last = seed, place, drop_last
         self.epoch = 0
-        self.sampler = self
+
+    @property
+    def sampler(self) -> "TrainingLoader":
+        """What Lightning tells the epoch to. Not an attribute: see WorkerLoader about cycles."""
+        return self
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch that the next iteration is for."""
@@ -123,7 +129,11 @@ def _one_thread(_: int) -> None:
 
 
 class WorkerLoader(TrainingLoader):
-    """albumentations, image by image, in persistent worker processes; uint8 travels, and is normalised on the device."""
+    """albumentations, image by image, in persistent worker processes; uint8 travels, and is normalised on the device.
+
+    It must not be part of a reference cycle: collecting a cycle closes the workers' queues before the workers are told
+    to end, and torch then waits 5 seconds for each of them.
+    """
 
     def __init__(self, split: Split, policy: Policy, normalize: Normalize, workers: int, **order: object) -> None:
         super().__init__(len(split.labels), **order)  # type: ignore[arg-type]
@@ -141,7 +151,7 @@ class WorkerLoader(TrainingLoader):
 
     class _Places:
         def __init__(self, order: TrainingLoader) -> None:
-            self.order = order
+            self.order = proxy(order)
 
         def __iter__(self) -> Iterator[list[tuple[int, int]]]:
             epoch = self.order.epoch
@@ -149,6 +159,10 @@ class WorkerLoader(TrainingLoader):
 
         def __len__(self) -> int:
             return len(self.order)
+
+    def close(self) -> None:
+        """Stop the workers now: left to the garbage collector, each keeps the process waiting for five seconds."""
+        del self.loader
 
     def __iter__(self) -> Iterator[Batch]:
         for images, labels in self.loader:

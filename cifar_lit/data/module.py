@@ -47,6 +47,7 @@ class ImageData(L.LightningDataModule, ABC):
     workers: int | None
     drop_last: bool
     dataset: Dataset | None = field(default=None, init=False)
+    worker_loader: WorkerLoader | None = field(default=None, init=False)
     place: Place = field(default=Place(torch.device("cpu")), init=False)
 
     def __post_init__(self) -> None:
@@ -72,7 +73,7 @@ class ImageData(L.LightningDataModule, ABC):
 
     def check(self) -> None:
         """Refuse sizes that cannot work, before anything is read."""
-        images, _ = self.sizes()
+        images = self.training_images() + (self.val_size if self.validation == "holdout" else 0)
         if self.validation == "holdout" and not 0 < self.val_size < images:
             raise ValueError(
                 f"data.val_size={self.val_size} of {images} training images: allowed is 1 to {images - 1};"
@@ -82,8 +83,8 @@ class ImageData(L.LightningDataModule, ABC):
             raise ValueError(f"data.batch_size={self.batch_size} is more than the {self.training_images()} images to train on")
 
     def training_images(self) -> int:
-        """How many images an epoch has, by what `sizes` promises."""
-        images, _ = self.sizes()
+        """How many images an epoch has: by what `sizes` promises until they are read."""
+        images = len(self.dataset.train.labels) if self.dataset is not None else self.sizes()[0]
         return images - self.val_size if self.validation == "holdout" else images
 
     def prepare_data(self) -> None:
@@ -93,6 +94,7 @@ class ImageData(L.LightningDataModule, ABC):
         if self.dataset is not None:
             return
         self.dataset = dataset = self.read()
+        self.check()  # a fallback has other sizes than were promised
         self.train, self.validate = dataset.train, dataset.test
         if self.validation == "holdout":
             kept, held = holdout(dataset.train.labels, self.val_size)
@@ -127,8 +129,15 @@ class ImageData(L.LightningDataModule, ABC):
         }
         if self.chosen_engine == "device":
             return DeviceLoader(self.train, self.augment, self.normalize, **order)
+        self.teardown()
         workers = cores() if self.workers is None else self.workers
-        return WorkerLoader(self.train, self.augment, self.normalize, workers, **order)
+        self.worker_loader = WorkerLoader(self.train, self.augment, self.normalize, workers, **order)
+        return self.worker_loader
+
+    def teardown(self, stage: str | None = None) -> None:
+        if self.worker_loader is not None:
+            self.worker_loader.close()
+            self.worker_loader = None
 
     def val_dataloader(self) -> PlainLoader:
         return self._plain(self.validate)

@@ -36,10 +36,6 @@ def test_null_and_epochs_without_validation_never_stop():
     assert not after_epoch(Target(0.5), train_acc=1.0)
 
 
-def test_another_metric():
-    assert after_epoch(Target(0.5, monitor="train/acc"), train_acc=0.6, val_acc=0.1)
-
-
 @pytest.mark.parametrize("value", [0.0, -0.1, 1.01, 75, math.nan])
 def test_values_that_are_no_fraction_are_refused(value):
     with pytest.raises(ValueError, match=f"callbacks.target.value={value} is an accuracy as a fraction"):

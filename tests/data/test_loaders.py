@@ -1,3 +1,5 @@
+import gc
+import weakref
 from itertools import islice
 
 import numpy as np
@@ -116,6 +118,20 @@ def test_the_number_of_workers_does_not_matter():
             loader.set_epoch(epoch)
         for one, other in zip(alone, two, strict=True):
             assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+
+
+@both_engines
+def test_a_dropped_loader_is_gone_at_once(engine):
+    """In a cycle it would wait for the garbage collector, and torch for its workers: 5 seconds each."""
+    loader = loader_of(engine)
+    list(loader)
+    gone = weakref.ref(loader)
+    gc.disable()
+    try:
+        del loader
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 @both_engines
