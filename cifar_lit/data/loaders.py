@@ -5,6 +5,7 @@
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from weakref import proxy
@@ -50,7 +51,7 @@ def to_tensor(split: Split) -> Batch:
     return images, torch.from_numpy(np.array(split.labels))
 
 
-class TrainingLoader:
+class TrainingLoader(ABC):
     """What both engines share: the order of an epoch, cut into this process's batches.
 
     Lightning tells the epoch to `sampler`. It may ask for the iterator first, so that is a generator, which looks at
@@ -77,6 +78,10 @@ class TrainingLoader:
         order = shuffled(self.length, self.seed, self.epoch)[self.place.rank :: self.place.processes][:share]
         batches = list(order.split(self.batch_size))
         return batches[:-1] if self.drop_last and len(batches[-1]) < self.batch_size else batches
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of one epoch."""
 
     def __len__(self) -> int:
         share = self.length // self.place.processes / self.batch_size
