@@ -11,7 +11,6 @@ from math import inf
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 
 def boxes(weight: np.ndarray, centre: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -50,7 +49,8 @@ def mixup(images: Tensor, partners: Tensor, weight: Tensor) -> tuple[Tensor, Ten
 def soft_targets(labels: Tensor, partner_labels: Tensor, share: Tensor, num_classes: int) -> Tensor:
     """Class probabilities (N, C): `share` (N,) of the label, the rest of the partner's."""
     share = share[:, None].float()
-    own, other = (F.one_hot(index, num_classes).float() for index in (labels, partner_labels))
+    classes = torch.arange(num_classes, device=labels.device)
+    own, other = ((index[:, None] == classes).float() for index in (labels, partner_labels))  # one_hot reads values back
     return share * own + (1.0 - share) * other
 
 

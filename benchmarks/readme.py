@@ -1,0 +1,76 @@
+"""Puts the measured numbers into the README, from the result files and nowhere else.
+
+    python -m benchmarks.readme           rewrite the blocks between the markers
+    python -m benchmarks.readme --check   exit with 1 where the README says anything else
+
+A block stands behind a marker line, `<!-- quickstart -->`, and ends at the next empty line behind its own end marker.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+RESULTS = REPOSITORY / "benchmarks" / "results"
+
+
+def result(name: str) -> dict[str, Any]:
+    """A committed result file."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found
+
+
+def quickstart() -> str:
+    """What `make train` printed, as it was kept beside its summary."""
+    summary = result("quickstart")
+    screen = (RESULTS / "quickstart.txt").read_text().rstrip()
+    hardware = f"{summary['hardware']['processor']}, {summary['hardware']['cores']} cores"
+    return f"`make train`, {hardware}, seed {summary['seed']}:\n\n```text\n{screen}\n```"
+
+
+def benchmarks() -> str:
+    """The cost of the loop and of augmentation."""
+    tax, pipeline = result("lightning_tax"), result("pipeline")
+    about = f"{pipeline['hardware']['processor']}, torch {pipeline['versions']['torch']}, {pipeline['date']}"
+    lines = [
+        f"Images per second, augmented and normalised, on one core ({about}; `python -m benchmarks.pipeline`):",
+        "",
+        "| policy | albumentations, image by image | batches as tensors | ratio |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name, row in pipeline["images_per_second"].items():
+        batched = f"{row['batched']:,.0f} | {row['ratio']:.1f}" if "batched" in row else "- | -"
+        lines.append(f"| `{name}` | {row['per_image']:,.0f} | {batched} |")
+    setting = f"`{tax['model']}`, batch {tax['batch']}, median of {len(tax['pairs'])} pairs"
+    lines += ["", f"Our loop takes {tax['ratio']:.3f} times the time of a bare PyTorch loop doing the same work ({setting};"]
+    lines[-1] += f" {tax['hardware']['cores']} cores, `python -m benchmarks.lightning_tax`)."
+    return "\n".join(lines)
+
+
+BLOCKS = {"quickstart": quickstart, "benchmarks": benchmarks}
+
+
+def filled(text: str) -> str:
+    """The README with its blocks as the result files have them."""
+    for name, block in BLOCKS.items():
+        old = re.compile(rf"<!-- {name} -->(?:.*?<!-- end {name} -->)?", re.DOTALL)
+        new = f"<!-- {name} -->\n{block()}\n<!-- end {name} -->"
+        text = old.sub(lambda _, new=new: new, text, count=1)
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    readme = REPOSITORY / "README.md"
+    wanted = filled(readme.read_text())
+    if parser.parse_args().check:
+        sys.exit(wanted != readme.read_text())
+    readme.write_text(wanted)
+
+
+if __name__ == "__main__":
+    main()
