@@ -58,7 +58,7 @@ def filled(text: str) -> str:
     for name, block in BLOCKS.items():
         old = re.compile(rf"<!-- {name} -->(?:.*?<!-- end {name} -->)?", re.DOTALL)
         new = f"<!-- {name} -->\n{block()}\n<!-- end {name} -->"
-        text = old.sub(lambda _, new=new: new, text, count=1)
+        text = old.sub(new.replace("\\", r"\\"), text, count=1)
     return text
 
 

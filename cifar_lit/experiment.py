@@ -150,7 +150,10 @@ class Experiment:
             checkpoint.verify(Path(self.resume))
             return Path(self.resume)
         found = checkpoint.latest(self.folder / "checkpoints")
-        log.info("Resuming from %s", found) if found else log.info("Nothing saved to go on from: starting at the beginning")
+        if found is not None:
+            log.info("Resuming from %s", found)
+        elif (self.folder / runs.METRICS).exists():
+            log.info("Nothing was saved before the run stopped: starting at the beginning")
         return found
 
     def _task(self, saved: Path | None) -> Task:

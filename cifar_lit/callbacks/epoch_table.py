@@ -1,6 +1,7 @@
 """One line an epoch, on the terminal and in train.log."""
 
 import logging
+import math
 from typing import Any
 
 import lightning as L
@@ -25,14 +26,21 @@ class EpochTable(L.Callback):
         better = row.get("val/acc", 0.0) > self.best
         self.best = max(self.best, row.get("val/acc", 0.0))
         if trainer.is_global_zero:
-            total = str(trainer.max_epochs) if trainer.max_epochs and trainer.max_epochs > 0 else "-"
-            log.info("%s", _line(trainer.current_epoch + 1, total, row) + ("  *" if better else ""))
+            log.info("%s", _line(trainer.current_epoch + 1, str(epochs(trainer)), row) + ("  *" if better else ""))
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
+
+
+def epochs(trainer: L.Trainer) -> int | str:
+    """How many epochs a run will have at most, or `-` where nothing says."""
+    limits = [trainer.max_epochs] if trainer.max_epochs and trainer.max_epochs > 0 else []
+    if trainer.max_steps > 0 and trainer.num_training_batches:
+        limits.append(math.ceil(trainer.max_steps * trainer.accumulate_grad_batches / trainer.num_training_batches))
+    return min(limits, default="-")
 
 
 def _line(epoch: int, total: str, row: dict[str, float]) -> str:

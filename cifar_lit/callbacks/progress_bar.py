@@ -8,6 +8,7 @@ import lightning as L
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from cifar_lit.callbacks.epoch_table import epochs
 from cifar_lit.task import Task
 
 
@@ -40,7 +41,7 @@ class ProgressBar(L.Callback):
             auto_refresh=False,
         )
         total = trainer.num_training_batches
-        self.row = self.bar.add_task(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", total=total, note="")
+        self.row = self.bar.add_task(f"epoch {trainer.current_epoch + 1}/{epochs(trainer)}", total=total, note="")
         self.bar.start()
         self.due = 0.0
 
