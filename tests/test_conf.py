@@ -34,12 +34,44 @@ def test_every_option_composes_and_says_what_it_is(group, option):
     assert help_page.describe(CONF / group / f"{option}.yaml"), "the first comment says what the option is"
 
 
-@pytest.mark.parametrize("optimizer", sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml")))
-@pytest.mark.parametrize("scheduler", sorted(path.stem for path in (CONF / "scheduler").glob("*.yaml")))
-def test_optim_pairs(optimizer, scheduler):
-    pair = composed(f"optim={optimizer}_{scheduler}")
-    parts = composed(f"optimizer={optimizer}", f"scheduler={scheduler}")
-    assert (pair.optimizer, pair.scheduler) == (parts.optimizer, parts.scheduler)
+def names(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+PLAIN = [(o, s) for o in ("sgd", "adam", "adamw", "rmsprop", "lion", "muon", "sam")
+         for s in ("onecycle", "cosine", "warm_restarts", "multistep", "step", "constant")]  # fmt: skip
+
+
+@pytest.mark.parametrize("pair", names("optim"))
+def test_optim_pairs(pair):
+    """A pair is what it is called: an optimizer and a schedule of these names."""
+    halves = [(o, s) for o in names("optimizer") for s in names("scheduler") if f"{o}_{s}" == pair]
+    assert len(halves) == 1
+    optimizer, scheduler = halves[0]
+    both, parts = composed(f"optim={pair}"), composed(f"optimizer={optimizer}", f"scheduler={scheduler}")
+    assert (both.optimizer, both.scheduler) == (parts.optimizer, parts.scheduler)
+
+
+def test_every_plain_pair_exists():
+    assert {f"{o}_{s}" for o, s in PLAIN} <= set(names("optim"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("group", ["mix", "augment", "optimizer", "scheduler", "loss", "model"])
+def test_any_choice_typed_on_top_of_a_recipe_is_that_choice(recipe, group):
+    """Nothing of the recipe's own choice is left behind in what was typed instead."""
+    for option in names(group):
+        typed, plain = composed(f"experiment={recipe}", f"{group}={option}")[group], composed(f"{group}={option}")[group]
+        if group == "model":  # dropout is part of the recipe, whatever the network
+            typed.dropout = plain.dropout
+        assert typed == plain, option
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_any_pair_typed_on_top_of_a_recipe_is_that_pair(recipe):
+    for pair in ("adam_cosine", "sgd_multistep"):
+        typed, plain = composed(f"experiment={recipe}", f"optim={pair}"), composed(f"optim={pair}")
+        assert (typed.optimizer, typed.scheduler) == (plain.optimizer, plain.scheduler)
 
 
 def test_halves_of_a_pair_are_overridable():
@@ -52,7 +84,7 @@ def test_halves_of_a_pair_are_overridable():
 
 
 def test_what_is_typed_wins_over_a_recipe():
-    cfg = composed("experiment=ft3", "model=resnet20", "optimizer.lr=0.5", "optim=sgd_cosine")
+    cfg = composed("experiment=resnet34_enhanced", "model=resnet20", "optimizer.lr=0.5", "optim=sgd_cosine")
     assert cfg.model._target_.endswith("resnet20")
     assert cfg.optimizer.algorithm == "torch.optim.SGD"
     assert cfg.optimizer.lr == 0.5

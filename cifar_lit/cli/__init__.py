@@ -50,6 +50,7 @@ def command(main: Callable[[], Any]) -> None:
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ.setdefault(_TRACEBACK, "1" if full else "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    places.forget()
     try:
         if {"-m", "--multirun"} & set(arguments) and any(re.match(r"trainer(\.strategy)?=.*ddp", a) for a in arguments):
             raise errors.UsageError(errors.DDP_SWEEP)

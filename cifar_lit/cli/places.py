@@ -1,6 +1,7 @@
 """Where runs write, and what they are called: the resolvers that conf/ uses."""
 
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,29 @@ def run_dir(name: str, resume: str | None, overrides: list[str]) -> str:
         found = resumed_dir(Path(resume))
         if found is not None:
             return str(found)
-    return str(folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+    return _fresh(folder, datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+
+
+_chosen: dict[str, str] = {}  # Hydra asks several times, and the directory exists from the first
+
+
+def _fresh(folder: Path, now: str) -> str:
+    """A directory that no other run has: two that start in the same second get a number."""
+    key = f"{folder}"
+    if key not in _chosen:
+        names = (now if number == 1 else f"{now}_{number}" for number in count(1))
+        _chosen[key] = next(str(folder / name) for name in names if not (folder / name).exists())
+    return _chosen[key]
+
+
+def forget() -> None:
+    """Another command in the same process is another run."""
+    _chosen.clear()
+
+
+def recorded_once(folder: str) -> str | None:
+    """Where Hydra records the configuration: nowhere, for a directory that has its record already."""
+    return None if (Path(folder) / runs.OVERRIDES).exists() else ".hydra"
 
 
 def job_dir(sweep_dir: str, number: int, overrides: list[str]) -> str:
@@ -45,6 +68,7 @@ OmegaConf.register_new_resolver("run_name", run_name)
 OmegaConf.register_new_resolver("sweep_group", sweep_group)
 OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True)
 OmegaConf.register_new_resolver("job_dir", job_dir)
+OmegaConf.register_new_resolver("recorded_once", recorded_once)
 
 
 def resumed_dir(path: Path) -> Path | None:
