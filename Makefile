@@ -30,7 +30,7 @@ sweep: $(READY) ## train every combination: make sweep ARGS="model=resnet8,resne
 test: $(READY) ## all tests; those on real images need CIFAR100_ROOT, or images under data/
 	@$(PY) -m pytest -n $(WORKERS)
 
-test-fast: $(READY) ## the tests that take no training, in under 90 seconds
+test-fast: $(READY) ## the tests without whole runs, in under 90 seconds
 	@$(PY) -m pytest -n $(WORKERS) -m "not slow"
 
 test-gpu: $(READY) ## the tests that need a GPU

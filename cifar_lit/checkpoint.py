@@ -105,8 +105,8 @@ def keep_previous(folder: Path) -> None:
 
 def latest(folder: Path) -> Path | None:
     """The newest whole checkpoint of a run to go on from; None where it has none. A bad one is passed over, aloud."""
-    for name in ("last.ckpt", "previous.ckpt"):
-        path = folder / name
+    numbered = sorted(folder.glob("epoch=*.ckpt"), reverse=True)
+    for path in (folder / "last.ckpt", folder / "previous.ckpt", *numbered):
         if not path.exists():
             continue
         try:

@@ -3,7 +3,8 @@
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from cifar_lit.data.loaders import Place
 from cifar_lit.data.module import ImageData
 from cifar_lit.mix import Mix
 from cifar_lit.model.registry import describe
+from cifar_lit.optim import SAM
 from cifar_lit.seeding import derive
 from cifar_lit.task import Task
 from cifar_lit.trainer import Trainer
@@ -67,6 +69,8 @@ class Experiment:
         """Check every value; nothing is read and no network is built. Raises ValueError, TypeError or DataError."""
         if self.evaluate not in EVALUATIONS:
             raise ValueError(f"evaluate={self.evaluate}: allowed is {', '.join(EVALUATIONS)}")
+        if not self.objective.startswith(("val/", "train/")):
+            raise ValueError(f"objective={self.objective}: allowed is a number of val/ or train/, never of the test")
         self.folder = Path(self.run_dir)
         self.images = self.data(augment=self.augment, seed=self.seed)
         self.images.check()
@@ -81,7 +85,7 @@ class Experiment:
         probe = self.optimizer(nn.Linear(2, 2))
         steps_per_epoch, total_steps = self._lengths()
         self.scheduler(probe, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
-        if type(probe).__name__ == "SAM":
+        if isinstance(probe, SAM):
             if self.lightning.accumulate_grad_batches > 1:
                 raise ValueError("optimizer=sam computes every step twice: use trainer.accumulate_grad_batches=1 with it")
             if self.lightning.precision == "16-mixed":
@@ -123,21 +127,23 @@ class Experiment:
         }
         config = runs.read_config(self.folder) | {"params": facts["params"], "git": facts["git"]}
         summary = facts | {"status": "failed"}
+        runs.begin(self.folder)
         try:
             for logger in self.loggers:
                 trackers.begin(logger, config)
-            self._fit(task, saved)
-            summary = outcome.measure(facts, self.images, task, trainer, self.folder, self.evaluate)
+            with interruptible(self.folder):
+                trainer.fit(task, datamodule=self.images, ckpt_path=saved)
+                summary = outcome.measure(facts, self.images, task, trainer, self.folder, self.evaluate)
             summary["status"] = "finished"
         except Interrupted:
             summary["status"] = "interrupted"
             raise
         finally:
             if trainer.is_global_zero:
-                for logger in self.loggers:
-                    trackers.end(logger, summary)
                 if summary["status"] != "failed":  # who catches the error writes why
                     runs.write_summary(self.folder, summary)
+                for logger in self.loggers:  # after the result is on the disk: a tracker may hang, or fail
+                    trackers.end(logger, summary)
         if trainer.is_global_zero:
             outcome.say(summary, self.folder)
         return summary[self.objective]
@@ -145,12 +151,12 @@ class Experiment:
     def _saved(self) -> Path | None:
         """The checkpoint to go on from. Raises CheckpointError where one was asked for and is not whole."""
         if self.resume is None:
+            if (self.folder / "checkpoints").is_dir() and self.lightning.is_global_zero:
+                raise ValueError(f"{self.folder} holds a run already: go on with it by resume={self.folder}, or write elsewhere")
             return None
-        if self.resume.endswith(".ckpt"):
-            checkpoint.verify(Path(self.resume))
-            return Path(self.resume)
-        found = checkpoint.latest(self.folder / "checkpoints")
+        found = Path(self.resume) if self.resume.endswith(".ckpt") else checkpoint.latest(self.folder / "checkpoints")
         if found is not None:
+            self._compare(checkpoint.read(found), found)
             log.info("Resuming from %s", found)
         elif (self.folder / runs.METRICS).exists():
             log.info("Nothing was saved before the run stopped: starting at the beginning")
@@ -160,8 +166,8 @@ class Experiment:
         dataset = self.images.dataset
         assert dataset is not None
         description = describe(self.model, num_classes=len(dataset.classes))
-        if saved is not None:
-            self._compare(checkpoint.read(saved), description, saved)
+        if saved is not None and checkpoint.read(saved)["network"] != description:
+            raise checkpoint.CheckpointError(f"{saved} is of other data: this run has {len(dataset.classes)} classes")
         torch.manual_seed(derive(self.seed, "weights"))
         return Task(
             net=self.model(num_classes=len(dataset.classes)),
@@ -172,33 +178,37 @@ class Experiment:
             num_classes=len(dataset.classes),
             superclass_of=dataset.superclass_of,
             description=description,
+            data=dataset.name,
             seed=self.seed,
             channels_last=self.lightning.channels_last,
             compile=self.lightning.compile,
         )
 
-    def _compare(self, contents: dict[str, Any], description: dict[str, Any], saved: Path) -> None:
+    def _compare(self, contents: dict[str, Any], saved: Path) -> None:
         """Refuse a checkpoint of another network, or of a run of another length: its schedule would not fit."""
-        theirs = contents.get("network")
-        if theirs != description:
-            differing = sorted(key for key in {*description, *(theirs or {})} if (theirs or {}).get(key) != description.get(key))
+        theirs = contents.get("network") or {}
+        own = describe(self.model, num_classes=theirs.get("num_classes", 2))  # how many there are is known later
+        if theirs != own:
+            differing = sorted(key for key in {*own, *theirs} if theirs.get(key) != own.get(key))
             raise checkpoint.CheckpointError(f"{saved} is of another network: {', '.join(differing)} differ")
         _, total_steps = self._lengths()
         if contents.get("total_steps") != total_steps:
             raise checkpoint.CheckpointError(
-                f"{saved} is of a run of {contents.get('total_steps')} steps, this one has {total_steps}:"
-                " a schedule cannot be stretched; resume with the same trainer.max_epochs, trainer.max_steps and data"
+                f"{saved} is of a run of {contents.get('total_steps')} steps on {contents.get('data')} images, this one has"
+                f" {total_steps}: a schedule cannot be stretched; resume with the same data and trainer.max_epochs, or"
+                " start a new run with resume=null"
             )
 
-    def _fit(self, task: Task, saved: Path | None) -> None:
-        """Train. Raises Interrupted on Ctrl-C and SIGTERM."""
-        previous = None
-        if threading.current_thread() is threading.main_thread():
-            previous = signal.getsignal(signal.SIGINT)
-        try:
-            self.lightning.fit(task, datamodule=self.images, ckpt_path=saved)
-        except SystemExit:  # Lightning's way out after KeyboardInterrupt and SIGTERM
-            raise Interrupted(self.folder) from None
-        finally:
-            if previous is not None:
-                signal.signal(signal.SIGINT, previous)
+
+@contextmanager
+def interruptible(folder: Path) -> Iterator[None]:
+    """Ctrl-C and SIGTERM, however Lightning passes them on, become Interrupted; the handler of Ctrl-C is put back."""
+    main = threading.current_thread() is threading.main_thread()
+    previous = signal.getsignal(signal.SIGINT) if main else None
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):  # Lightning leaves by SystemExit, and ignores further Ctrl-C
+        raise Interrupted(folder) from None
+    finally:
+        if previous is not None:
+            signal.signal(signal.SIGINT, previous)

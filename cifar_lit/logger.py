@@ -24,7 +24,7 @@ class Wandb(WandbLogger):
 
         self._id_file = Path(run_dir) / "wandb" / "id.txt"
         run_id = self._id_file.read_text().strip() if self._id_file.exists() else secrets.token_hex(4)
-        settings = wandb.Settings(init_timeout=timeout_seconds, silent=True, console="off")
+        settings = wandb.Settings(init_timeout=timeout_seconds, finish_timeout=10 * timeout_seconds, silent=True, console="off")
         super().__init__(project=project, save_dir=run_dir, id=run_id, settings=settings, **options)
         self._wandb_init.pop("anonymous", None)  # W&B warns of it, and Lightning always passes it
         if wandb.setup().settings.mode in ("offline", "dryrun", "disabled"):
@@ -65,8 +65,17 @@ def begin(logger: Logger, config: dict[str, Any]) -> None:
 
 
 def end(logger: Logger, summary: dict[str, Any]) -> None:
-    """Tell a tracker the result, and close it with the right status, so that the next job of a sweep gets its own run."""
-    numbers = {name: value for name, value in summary.items() if isinstance(value, int | float) and value is not None}
+    """Tell a tracker the result, and close it with the right status, so that the next job of a sweep gets its own run.
+
+    The result is on the disk by then: a tracker that fails now costs a warning, not the run.
+    """
+    try:
+        _end(logger, summary)
+    except Exception as error:
+        log.warning("%s could not be closed: %s", type(logger).__name__, error)
+
+
+def _end(logger: Logger, summary: dict[str, Any]) -> None:
     finished = summary["status"] == "finished"
     if isinstance(logger, Wandb):
         logger.experiment.summary.update({name: value for name, value in summary.items() if not isinstance(value, dict)})
@@ -75,5 +84,6 @@ def end(logger: Logger, summary: dict[str, Any]) -> None:
         logger._experiment = None
         return
     if finished:
-        logger.log_metrics({f"summary/{name.replace('/', '_')}": float(value) for name, value in numbers.items()})
+        numbers = {name: float(value) for name, value in summary.items() if isinstance(value, int | float)}
+        logger.log_metrics({f"summary/{name.replace('/', '_')}": value for name, value in numbers.items()})
     logger.finalize("success" if finished else "failed")

@@ -30,7 +30,7 @@ def cutmix(images: Tensor, partners: Tensor, box: Tensor) -> tuple[Tensor, Tenso
     box: (1, 4) for one box in the whole batch, as in the paper, or (N, 4) for one a sample.
     """
     height, width = images.shape[-2:]
-    top, left, bottom, right = (edge[:, None] for edge in box.to(images.device).unbind(1))
+    top, left, bottom, right = (edge[:, None] for edge in box.to(images.device, non_blocking=True).unbind(1))
     rows = torch.arange(height, device=images.device)
     columns = torch.arange(width, device=images.device)
     in_rows = (rows >= top) & (rows < bottom)
@@ -42,7 +42,7 @@ def cutmix(images: Tensor, partners: Tensor, box: Tensor) -> tuple[Tensor, Tenso
 
 def mixup(images: Tensor, partners: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """weight * images + (1 - weight) * partners, and the weights (N,). weight: (1,) for the batch, or (N,)."""
-    weight = weight.to(images.device, images.dtype)
+    weight = weight.to(images.device, images.dtype, non_blocking=True)
     return torch.lerp(partners, images, weight[:, None, None, None]), weight.expand(len(images))
 
 

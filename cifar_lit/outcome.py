@@ -2,7 +2,6 @@
 
 import csv
 import logging
-import math
 import platform
 import subprocess
 from importlib.metadata import version
@@ -15,6 +14,7 @@ from rich.table import Table
 from torch import Tensor
 
 from cifar_lit import card, checkpoint, curves, runs
+from cifar_lit.callbacks.ema import EMA
 from cifar_lit.data.dataset import Dataset
 from cifar_lit.data.module import ImageData
 from cifar_lit.task import Task
@@ -112,13 +112,16 @@ def _take_weights(task: Task, trainer: Trainer, folder: Path, which: str) -> int
     """Put the weights to test into the network; returns the epoch that they are of."""
     best = folder / "checkpoints" / "best.ckpt"
     if which == "best" and best.exists():
-        contents = checkpoint.read(best)
-        task.net.load_state_dict(checkpoint.network_weights(contents))
-        return int(contents["epoch"])
-    averages = [callback.average for callback in trainer.callbacks if hasattr(callback, "average")]  # type: ignore[attr-defined]
-    for average in averages:
-        task.net.load_state_dict(average)
-    return max(0, math.ceil(trainer.current_epoch) - 1)
+        try:
+            contents = checkpoint.read(best)
+            task.net.load_state_dict(checkpoint.network_weights(contents))
+            return int(contents["epoch"])
+        except checkpoint.CheckpointError as error:
+            log.warning("%s; testing the last weights instead", error)
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, EMA):
+            task.net.load_state_dict(callback.average)
+    return max(0, trainer.current_epoch - 1)
 
 
 def _write_confusion(confusion: Tensor, dataset: Dataset, folder: Path) -> None:

@@ -14,6 +14,7 @@ from cifar_lit.atomic import writing
 SCHEMA = 1  # of summary.json
 SUMMARY = "summary.json"
 METRICS = "metrics.csv"
+BEGUN = ".begun"  # an error after this is a failed run, one before it a refusal
 OVERRIDES = Path(".hydra", "overrides.yaml")
 STATUSES = ("finished", "failed", "interrupted")
 # What tells how a run is carried out rather than what it is: not compared when looking for the run to resume.
@@ -31,6 +32,12 @@ def write_summary(run_dir: Path, summary: dict[str, Any]) -> None:
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
     """A loss that diverged is no number: null, since strict JSON has no NaN."""
     return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()}
+
+
+def begin(run_dir: Path) -> None:
+    """All checks are passed. A run that goes on has no result until it ends again."""
+    (run_dir / BEGUN).touch()
+    (run_dir / SUMMARY).unlink(missing_ok=True)
 
 
 def read_summary(run_dir: Path) -> dict[str, Any] | None:

@@ -33,10 +33,16 @@ def peaks(optimizer: Optimizer) -> list[float]:
     return [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
 
 
+def _floor(optimizer: Optimizer, final_fraction: float) -> float:
+    if not 0.0 <= final_fraction <= 1.0:
+        raise ValueError(f"scheduler.final_fraction={final_fraction} is a share of the peak: allowed is 0 to 1")
+    return final_fraction * max(peaks(optimizer))
+
+
 def warmed(shape: Callable[..., LRScheduler]) -> Callable[..., LRScheduler]:
     """Put a linear warm-up before a schedule, which then covers the steps that remain."""
 
-    @wraps(shape)
+    @wraps(shape, assigned=("__module__", "__name__", "__qualname__", "__doc__"))  # its own annotations are of use
     def schedule(
         optimizer: Optimizer,
         *,
@@ -93,7 +99,7 @@ def onecycle(
 @warmed
 def cosine(optimizer: Optimizer, total_steps: int, steps_per_epoch: int, *, final_fraction: float) -> LRScheduler:
     """Half a cosine from lr to final_fraction * lr (Loshchilov & Hutter 2017, without restarts)."""
-    floor = final_fraction * max(peaks(optimizer))
+    floor = _floor(optimizer, final_fraction)
     return torch_schedulers.CosineAnnealingLR(optimizer, T_max=total_steps, eta_min=floor)
 
 
@@ -105,7 +111,7 @@ def warm_restarts(
     period = round(first_epochs * steps_per_epoch)
     if period < 1:
         raise ValueError(f"scheduler.first_epochs={first_epochs} is less than one step")
-    floor = final_fraction * max(peaks(optimizer))
+    floor = _floor(optimizer, final_fraction)
     return torch_schedulers.CosineAnnealingWarmRestarts(optimizer, T_0=period, T_mult=growth, eta_min=floor)
 
 

@@ -22,7 +22,8 @@ Batch = tuple[Tensor, Tensor]  # images (N, 3, H, W) float32, normalised; labels
 class Task(L.LightningModule):
     """Image classification.
 
-    Logs once an epoch, never a step: nothing here waits for the device between two epochs. Training accuracy is the
+    Logs once an epoch, never a step: nothing here waits for the device between two epochs (16-mixed does, in Lightning's
+    gradient scaler; bf16-mixed does not). Training accuracy is the
     running one, in training mode on augmented images, and scored against the dominant label where labels are mixed.
     """
 
@@ -37,14 +38,16 @@ class Task(L.LightningModule):
         num_classes: int,
         superclass_of: tuple[int, ...] = (),
         description: dict[str, Any] | None = None,
+        data: str = "",
         seed: int = 0,
         channels_last: bool = False,
         compile: bool = False,
     ) -> None:
         """optimizer(net) and scheduler(optimizer, total_steps=..., steps_per_epoch=...) are called when training starts.
 
-        description: of the network, plain values for `model.registry.build`; kept in every checkpoint, for a resume to
-        compare. channels_last: memory layout of weights and images. compile: run the network through torch.compile.
+        description: of the network, plain values for `model.registry.build`; kept in every checkpoint, like `data`, the
+        name of the images, for a resume to compare. channels_last: memory layout of weights and images. compile: run the
+        network through torch.compile.
         """
         super().__init__()
         self.net = net.to(memory_format=torch.channels_last) if channels_last else net
@@ -52,7 +55,8 @@ class Task(L.LightningModule):
         self.optimizer, self.scheduler = optimizer, scheduler
         self.mix = mix
         self.num_classes = num_classes
-        self.description = description
+        self.description, self.data = description, data
+        self.stopped = False
         self.seed = seed
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.training_tally, self.validation_tally = Tally(), Tally()
@@ -75,10 +79,10 @@ class Task(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
         # Dropout and stochastic depth draw from torch's own generator: put it in this step's place.
-        reseed(self.device, self.seed, "net", self.current_epoch, batch_idx)
+        reseed(self.device, self.seed, "net", self.current_epoch, batch_idx, self.global_rank)
         targets = labels
         if self.mix is not None:
-            rng = numpy_generator(self.seed, "mix", self.current_epoch, batch_idx)
+            rng = numpy_generator(self.seed, "mix", self.current_epoch, batch_idx, self.global_rank)
             images, targets = self.mix(images, labels, self.num_classes, rng)
         logits = self(images)
         loss = self.loss(logits, targets)
@@ -131,7 +135,7 @@ class Task(L.LightningModule):
     def record(self, values: dict[str, float]) -> None:
         """Hand values, one an epoch and alike in every process, to the callbacks and loggers."""
         scalars = {name: torch.tensor(value, dtype=torch.float32) for name, value in values.items()}
-        self.log_dict(scalars, on_step=False, on_epoch=True)
+        self.log_dict(scalars, on_step=False, on_epoch=True, sync_dist=self.trainer.world_size > 1)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         if self.global_step < self.total_steps:  # a cycle stepped past its end would rise again
@@ -140,6 +144,15 @@ class Task(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["network"] = self.description
         checkpoint["total_steps"] = self.total_steps
+        checkpoint["data"] = self.data
+        checkpoint["stopped"] = self.trainer.should_stop
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.stopped = checkpoint.get("stopped", False)
+
+    def on_train_start(self) -> None:
+        if self.stopped:  # by a target or early stopping: a resumed run does not go on past that
+            self.trainer.should_stop = True
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         self.total_steps = int(self.trainer.estimated_stepping_batches)

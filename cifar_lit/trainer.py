@@ -58,16 +58,23 @@ class Trainer(L.Trainer):
         compile: bool = False,
         deterministic: bool = False,
         benchmark: bool | None = None,
+        gradient_clip_val: float | None = None,
+        accumulate_grad_batches: int = 1,
+        check_val_every_n_epoch: int | None = 1,
+        devices: int | str = 1,
+        max_time: str | None = None,
         **options: Any,
     ) -> None:
         if max_epochs is not None and max_epochs < 1:
             raise ValueError(f"trainer.max_epochs={max_epochs}: allowed is 1 or more")
         if max_steps < 1 and max_steps != -1:
             raise ValueError(f"trainer.max_steps={max_steps}: allowed is 1 or more, or -1 for no limit")
-        if options.get("accumulate_grad_batches", 1) < 1:
-            raise ValueError(f"trainer.accumulate_grad_batches={options['accumulate_grad_batches']}: allowed is 1 or more")
-        if (options.get("gradient_clip_val") or 0.0) < 0.0:
-            raise ValueError(f"trainer.gradient_clip_val={options['gradient_clip_val']}: allowed is 0 or more, or null")
+        if accumulate_grad_batches < 1:
+            raise ValueError(f"trainer.accumulate_grad_batches={accumulate_grad_batches}: allowed is 1 or more")
+        if (gradient_clip_val or 0.0) < 0.0:
+            raise ValueError(f"trainer.gradient_clip_val={gradient_clip_val}: allowed is 0 or more, or null")
+        if deterministic and benchmark:
+            raise ValueError("trainer.deterministic and trainer.benchmark: the fastest algorithm is not always the same one")
         accelerator = resolve_accelerator(accelerator)
         self.channels_last, self.compile = channels_last, compile
         super().__init__(
@@ -75,6 +82,11 @@ class Trainer(L.Trainer):
             precision=resolve_precision(precision, accelerator),  # type: ignore[arg-type]
             max_epochs=max_epochs,
             max_steps=max_steps,
+            max_time=max_time,
+            devices=devices,
+            gradient_clip_val=gradient_clip_val,
+            accumulate_grad_batches=accumulate_grad_batches,
+            check_val_every_n_epoch=check_val_every_n_epoch,
             deterministic=deterministic,
             benchmark=not deterministic if benchmark is None else benchmark,
             num_sanity_val_steps=0,

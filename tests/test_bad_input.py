@@ -76,6 +76,11 @@ def assert_refused(ran: Ran, *words: str) -> None:
         ("scheduler.warmup_epochs=9", ["warm-up"]),
         ("scheduler.pct_start=2", ["pct_start"]),
         ("callbacks.target.value=75", ["callbacks.target.value=75"]),
+        ("trainer.gradient_clip_val=abc", ["trainer.gradient_clip_val", "abc"]),
+        ("trainer.accumulate_grad_batches=two", ["accumulate_grad_batches", "two"]),
+        ("scheduler.warmup_steps=some", ["scheduler.warmup_steps", "some"]),
+        ("trainer.benchmark=true", ["deterministic"]),
+        ("objective=test/acc", ["objective=test/acc", "val/"]),
         ("evaluate=final", ["evaluate=final", "best"]),
         ("seed=one", ["seed"]),
         ("resume=nowhere", ["nowhere"]),
@@ -86,12 +91,15 @@ def test_values(train, untouched, argument, words):
         tiny = [item for item in TINY if not item.startswith("trainer.accelerator")]
     else:
         tiny = TINY
-    assert_refused(train(*tiny, argument), *words)
+    also = ["trainer.deterministic=true"] if "benchmark" in argument else []
+    assert_refused(train(*tiny, argument, *also), *words)
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["scheduler=cosine", "scheduler.final_fraction=5"], ["final_fraction=5"]),
+        (["-m", "trainer.strategy=ddp"], ["DDP"]),
         (["mix=cutmix", "mix.p=1.5"], ["mix.p=1.5", "0 to 1"]),
         (["mix=cutmix", "mix.alpha=0"], ["mix.alpha=0"]),
         (["mix=mixup", "mix.p=-0.1"], ["mix.p=-0.1"]),
@@ -198,14 +206,66 @@ def test_a_checkpoint_with_code_in_it(train, tmp_path, form):
     assert not marker.exists()
 
 
-@pytest.mark.slow
-def test_a_checkpoint_of_another_network(train, tmp_path):
+@pytest.fixture
+def finished_run(train, tmp_path):
+    """A run that could go on: all but its result is there."""
     assert train(*TINY, folder="first").code == 0
     (tmp_path / "first" / "summary.json").unlink()
-    ran = train(*TINY, f"resume={tmp_path / 'first'}", "model=resnet20", folder="")
+    return tmp_path / "first"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in ("train.log", ".begun")
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("model=resnet20", ["model._target_", "resnet20"]),
+        ("trainer.max_epochs=5", ["trainer.max_epochs=2", "not 5"]),
+        ("optimizer.lr=0.01", ["optimizer.lr=0.1", "not 0.01"]),
+        ("seed=4", ["seed=0", "not 4"]),
+        ("augment=none", ["augment"]),
+    ],
+)
+def test_a_resume_of_something_else_changes_nothing(train, finished_run, change, words):
+    before = contents(finished_run)
+    ran = train(*TINY, f"resume={finished_run}", change, folder="")
     assert ran.code == 1
     assert len(ran.err.strip().splitlines()) == 1
-    assert "another network" in ran.err
-    longer = train(*TINY, f"resume={tmp_path / 'first'}", "trainer.max_epochs=5", folder="")
-    assert longer.code == 1
-    assert "steps" in longer.err
+    for word in words:
+        assert word in ran.err
+    assert contents(finished_run) == before
+    assert train(f"resume={finished_run}", folder="").code == 0, "it can still be resumed as it was"
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_another_network_or_length(train, finished_run, tmp_path, monkeypatch):
+    away = tmp_path / "away.ckpt"
+    away.write_bytes((finished_run / "checkpoints" / "last.ckpt").read_bytes())
+    monkeypatch.setattr(ImageData, "setup", lambda *_: pytest.fail("data were read before the refusal"))
+    assert_refused(train(*TINY, f"resume={away}", "model=resnet20", folder="second"), "another network")
+    assert_refused(train(*TINY, f"resume={away}", "trainer.max_epochs=5", folder="third"), "20 steps", "50")
+
+
+@pytest.mark.slow
+def test_a_directory_that_holds_a_run(train, finished_run):
+    ran = train(*TINY, folder="first")
+    assert ran.code == 1
+    assert "holds a run already" in ran.err
+
+
+@pytest.mark.slow
+def test_sealed_code_in_a_checkpoint(train, tmp_path):
+    from cifar_lit.checkpoint import seal
+
+    path, marker = tmp_path / "evil.ckpt", tmp_path / "marker"
+    torch.save({"state_dict": Evil(marker)}, path)
+    seal(path)
+    assert_refused(train(*TINY, f"resume={path}"), "evil.ckpt")
+    assert not marker.exists()

@@ -11,8 +11,21 @@ PACKAGE = REPOSITORY / "cifar_lit"
 LEAVES = {"seeding", "atomic"}
 ARROWS = {
     "cli": {"runs", "experiment"},
-    "experiment": {"augment", "callbacks", "checkpoint", "data", "logger", "mix", "model", "outcome", "runs", "task", "trainer"},
-    "outcome": {"card", "checkpoint", "curves", "data", "runs", "task", "trainer"},
+    "experiment": {
+        "augment",
+        "callbacks",
+        "checkpoint",
+        "data",
+        "logger",
+        "mix",
+        "model",
+        "optim",
+        "outcome",
+        "runs",
+        "task",
+        "trainer",
+    },
+    "outcome": {"callbacks", "card", "checkpoint", "curves", "data", "runs", "task", "trainer"},
     "task": {"loss", "metrics", "mix", "model", "optim", "schedule"},
     "callbacks": {"checkpoint", "runs", "task"},
     "trainer": {"checkpoint"},

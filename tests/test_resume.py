@@ -14,6 +14,8 @@ from running import REPOSITORY, TINY
 
 from cifar_lit import checkpoint, runs
 
+pytestmark = pytest.mark.slow  # trains
+
 # All that is random: order, augmentation, mixing, dropout; and all that has a state: momentum, the schedule, the average.
 EVERYTHING = [*TINY, "trainer.max_epochs=5", "mix=cutmix", "model.dropout=0.2", "model.drop_path=0.1", "callbacks=ema"]
 ENGINES = {
@@ -64,7 +66,6 @@ def wait_for_epoch(process: subprocess.Popen, epoch: int, patience: float = 120.
     raise AssertionError("the run ended early")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("engine", sorted(ENGINES))
 def test_killed_at_any_step(train, tmp_path, engine):
     options = [*EVERYTHING, *ENGINES[engine]]
@@ -83,7 +84,6 @@ def test_killed_at_any_step(train, tmp_path, engine):
     assert_same_run(whole.folder, killed)
 
 
-@pytest.mark.slow
 def test_interrupted_by_the_keyboard(train, tmp_path):
     whole = train(*EVERYTHING, folder="whole")
     stopped = tmp_path / "stopped"
@@ -162,7 +162,6 @@ def test_auto_takes_the_latest_unfinished_run_of_the_same_command(train, tmp_pat
     (first / "summary.json").unlink()
     again = train(*command, folder="")
     assert f"Resuming from {first}" in again.out
-    time.sleep(1.1)  # directories are named by the second
     assert train(*command, "seed=5", folder="").code == 0
     assert train(*command, folder="").code == 0, "the latest has finished: a new one"
     assert len(list((tmp_path / "runs" / "resnet8-sgd_onecycle").iterdir())) >= 3
@@ -183,3 +182,83 @@ def test_resuming_without_the_average_goes_on_from_the_trained_weights(train, tm
     averaged = train(*TINY, "trainer.max_epochs=3", "callbacks=ema", folder="averaged")
     contents = [checkpoint.read(run.folder / "checkpoints" / "last.ckpt")["state_dict"] for run in (plain, averaged)]
     assert differences(*contents) == []
+
+
+@pytest.mark.parametrize(
+    "stop", [["callbacks.target.value=0.001"], ["callbacks=early_stopping", "callbacks.early_stopping.patience=1"]]
+)
+def test_a_run_that_had_reached_its_end_does_not_train_on(train, stop):
+    """Killed between the last checkpoint of a stopped run and its summary."""
+    ran = train(*TINY, "trainer.max_epochs=20", *stop)
+    rows = runs.read_metrics(ran.folder)
+    assert len(rows) < 20
+    before = checkpoint.read(ran.folder / "checkpoints" / "last.ckpt")["state_dict"]
+    (ran.folder / "summary.json").unlink()
+    assert train(f"resume={ran.folder}", folder="").code == 0
+    assert runs.read_metrics(ran.folder) == rows
+    assert differences(before, checkpoint.read(ran.folder / "checkpoints" / "last.ckpt")["state_dict"]) == []
+    assert runs.read_summary(ran.folder)["epochs"] == len(rows)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["trainer.accumulate_grad_batches=3", "callbacks=ema"],
+        ["optimizer=sam"],
+        ["scheduler.warmup_epochs=2", "optim=adamw_cosine"],
+        ["data.engine=workers", "data.workers=0", "augment=enhanced", "optim=muon_onecycle"],
+    ],
+    ids=lambda options: options[0],
+)
+def test_died_with_other_states(train, tmp_path, monkeypatch, options):
+    from cifar_lit.task import Task
+
+    command = [*TINY, "trainer.max_epochs=4", *options]
+    whole = train(*command, folder="whole")
+    assert whole.code == 0, whole.err
+    original = Task.validation_step
+
+    def dying(self, batch, batch_idx):
+        if self.current_epoch == 2:
+            raise Stop
+        original(self, batch, batch_idx)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Task, "validation_step", dying)
+        assert train(*command, folder="died").code == 1
+    resumed = train(*command, f"resume={tmp_path / 'died'}", folder="")
+    assert resumed.code == 0, resumed.err
+    assert_same_run(whole.folder, tmp_path / "died")
+
+
+def test_interrupted_while_testing(train, monkeypatch):
+    from cifar_lit.task import Task
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Task, "test_step", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        ran = train(*TINY)
+    assert ran.code == 130
+    assert runs.read_summary(ran.folder)["status"] == "interrupted"
+    assert train(f"resume={ran.folder}", folder="").code == 0
+    assert runs.read_summary(ran.folder)["status"] == "finished"
+
+
+def test_validation_every_other_epoch_and_early_stopping(train):
+    stopping = ["callbacks=early_stopping", "callbacks.early_stopping.patience=1"]
+    ran = train(*TINY, "trainer.max_epochs=4", "trainer.check_val_every_n_epoch=2", *stopping)
+    assert ran.code == 0, ran.err
+
+
+def test_two_runs_in_one_second_do_not_share_a_directory(train, tmp_path, monkeypatch):
+    from cifar_lit.cli import places
+
+    class Frozen(places.datetime):
+        @classmethod
+        def now(cls):
+            return cls(2026, 1, 2, 3, 4, 5)
+
+    monkeypatch.setattr(places, "datetime", Frozen)
+    for _ in range(2):
+        assert train(*TINY, "trainer.max_epochs=1", folder="").code == 0
+    names = sorted(path.name for path in (tmp_path / "runs" / "resnet8-sgd_onecycle").iterdir())
+    assert names == ["2026-01-02_03-04-05", "2026-01-02_03-04-05_2"]

@@ -11,6 +11,8 @@ from running import REPOSITORY, TINY
 
 from cifar_lit import runs
 
+pytestmark = pytest.mark.slow  # trains
+
 SWEEP = ["-m", *TINY, "trainer.max_epochs=1", "optim=sgd_cosine,adam_onecycle", "seed=1,2"]
 
 
@@ -77,7 +79,6 @@ def test_a_different_sweep_does_not_overwrite_jobs(train):
     assert set(seeds) == {1, 2, 3}
 
 
-@pytest.mark.slow
 def test_joblib_runs_jobs_in_processes(tmp_path):
     command = [sys.executable, str(REPOSITORY / "train.py"), *SWEEP, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     done = subprocess.run([*command, "hydra.sweep.dir=sweep"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
@@ -147,7 +148,6 @@ def test_wandb_closes_a_failed_run_as_failed(train, monkeypatch):
     assert wandb.run is None
 
 
-@pytest.mark.slow
 def test_wandb_without_a_network_neither_hangs_nor_loses_the_run(tmp_path):
     """A key, but a server that refuses: the run is kept offline."""
     command = [sys.executable, str(REPOSITORY / "train.py"), *TINY, "logger=wandb", "logger.wandb.timeout_seconds=3"]

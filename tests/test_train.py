@@ -12,6 +12,8 @@ from running import REPOSITORY, TINY
 from cifar_lit import checkpoint, runs
 from cifar_lit.callbacks.metrics_file import COLUMNS
 
+pytestmark = pytest.mark.slow  # trains
+
 SUMMARY_KEYS = {
     "schema", "status", "experiment", "overrides", "seed", "params", "epochs", "steps", "train_seconds",
     "images_per_second", "device", "precision", "validation", "train/acc", "val/acc", "test/acc", "test/acc5", "test/f1",
@@ -33,7 +35,7 @@ def test_what_a_run_leaves_behind(train):
     assert not ran.err
     files = {str(path.relative_to(ran.folder)) for path in ran.folder.rglob("*") if path.is_file()}
     assert files == {
-        ".lock", ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "train.log", "metrics.csv",
+        ".lock", ".begun", ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "train.log", "metrics.csv",
         "summary.json", "curves.png", "confusion.csv", "per_class.csv", "model/model.safetensors", "model/config.json",
         "model/README.md", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt",
         "checkpoints/epoch=000.ckpt", "checkpoints/epoch=001.ckpt",
@@ -185,14 +187,12 @@ def test_mlflow(train, monkeypatch, tmp_path):
     assert list((tmp_path / "mlflow").rglob("metrics/val/acc"))
 
 
-@pytest.mark.slow
 def test_no_orig_mod_keys_when_compiled(train):
     ran = train(*TINY, "trainer.compile=true", "trainer.max_epochs=1", "data.drop_last=true")
     assert ran.code == 0, ran.err
     assert not [key for key in weights(ran.folder) if "_orig_mod" in key]
 
 
-@pytest.mark.slow
 def test_ddp_on_two_processes(tmp_path):
     """Two processes train on halves of the images, validate on all, and leave one run directory."""
     command = [sys.executable, str(REPOSITORY / "train.py"), *TINY, "trainer=ddp", "trainer.devices=2", "data.batch_size=25"]

@@ -9,6 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from omegaconf import DictConfig, open_dict
 
 from cifar_lit import runs
-from cifar_lit.cli import errors, help_page, places, types
+from cifar_lit.cli import errors, help_page, places, resuming, types
 
 log = logging.getLogger(__name__)
 
@@ -91,11 +92,10 @@ def job(main: Callable[[DictConfig], float]) -> Callable[[DictConfig], float | N
             if (folder / "checkpoints").is_dir():
                 with open_dict(cfg):
                     cfg.resume = "auto"
-        if int(os.environ.get("LOCAL_RANK", "0")) > 0:  # a process of DDP, started by the first, which holds the lock
-            return main(cfg)
+        if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+            return _follow(main, cfg)
         try:
             with FileLock(folder / ".lock", timeout=0):
-                (folder / runs.SUMMARY).unlink(missing_ok=True) if done and done["status"] != "finished" else None
                 return _guarded(main, cfg, folder, sweep)
         except Timeout:
             _complain(f"{folder} is being run by another process")
@@ -106,11 +106,25 @@ def job(main: Callable[[DictConfig], float]) -> Callable[[DictConfig], float | N
     return wrapped
 
 
+def _follow(main: Callable[[DictConfig], float], cfg: DictConfig) -> float:
+    """One of the other processes of DDP: the first holds the lock, talks, and writes."""
+    logging.getLogger().setLevel(logging.WARNING)
+    try:
+        return main(cfg)
+    except Exception as error:
+        if type(error).__name__ == "Interrupted":
+            sys.exit(0)  # else the first would be killed while it writes
+        raise
+
+
 def _guarded(main: Callable[[DictConfig], float], cfg: DictConfig, folder: Path, sweep: bool) -> float | None:
+    (folder / runs.BEGUN).unlink(missing_ok=True)
     try:
         if sweep and ("ddp" in str(cfg.trainer.get("strategy", "")) or cfg.trainer.get("devices", 1) not in (1, "1")):
             raise errors.UsageError(errors.DDP_SWEEP)
         types.check(cfg)
+        if cfg.resume is not None:
+            resuming.check(cfg, folder)
         return main(cfg)
     except Exception as error:
         from cifar_lit.experiment import Interrupted  # slow to import, and by now it is
@@ -120,13 +134,14 @@ def _guarded(main: Callable[[DictConfig], float], cfg: DictConfig, folder: Path,
             sys.exit(INTERRUPTED)
         line = errors.one_line(error)
         _complain(line)
-        with open(folder / "train.log", "a") as file:
+        with suppress(OSError), open(folder / "train.log", "a") as file:  # a disk that is full
             file.write(f"{line}\n{traceback.format_exc()}")
         if os.environ.get(_TRACEBACK) == "1":
             traceback.print_exc()
-        if sweep or (folder / runs.METRICS).exists():
+        if sweep or (folder / runs.BEGUN).exists():  # a single run that was refused has no result, and changes none
             known = {"experiment": cfg.name, "overrides": list(cfg.overrides), "seed": cfg.seed}
-            runs.write_summary(folder, known | {"status": "failed", "error": line})
+            with suppress(OSError):
+                runs.write_summary(folder, known | {"status": "failed", "error": line})
         if sweep:
             return None
         sys.exit(FAILED)

@@ -46,9 +46,8 @@ def _hints(target: str) -> dict[str, Any]:
     called = get_object(target)
     while isinstance(called, partial):
         called = called.func
-    called = inspect.unwrap(called)
-    if not inspect.isclass(called):
-        return typing.get_type_hints(called)
+    if not inspect.isclass(called):  # a wrapper has parameters of its own beside those of what it wraps
+        return typing.get_type_hints(inspect.unwrap(called)) | typing.get_type_hints(called)
     # A dataclass is annotated field by field; any other class in its constructor.
     return typing.get_type_hints(called if hasattr(called, "__dataclass_fields__") else called.__init__)
 

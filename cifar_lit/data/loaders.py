@@ -8,6 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from weakref import proxy
 
 import numpy as np
@@ -176,20 +177,29 @@ class WorkerLoader(TrainingLoader):
 
 
 class PlainLoader:
-    """A split in its own order, for validation and test. resident: keep it on the device as uint8."""
+    """A split in its own order, for validation and test. resident: keep it on the device as uint8.
+
+    All processes get the same number of batches, of nearly the same size: they talk to each other at every one.
+    """
 
     def __init__(self, split: Split, normalize: Normalize, batch_size: int, *, place: Place, resident: bool) -> None:
-        self.normalize, self.place, self.batch_size = normalize, place, batch_size
+        self.normalize, self.place = normalize, place
         own = slice(place.rank, None, place.processes)
         self.split = Split(split.images[own], split.labels[own])
+        largest = math.ceil(len(split.labels) / place.processes)
+        batches = math.ceil(largest / batch_size)
+        if place.processes == 1:
+            self.edges = [*range(0, largest, batch_size), largest]
+        else:
+            self.edges = [round(len(self.split.labels) * batch / batches) for batch in range(batches + 1)]
         self.tensors = tuple(t.to(place.device) for t in to_tensor(self.split)) if resident else None
 
     def __len__(self) -> int:
-        return math.ceil(len(self.split.labels) / self.batch_size)
+        return len(self.edges) - 1
 
     def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self.split.labels), self.batch_size):
-            rows = slice(start, start + self.batch_size)
+        for start, end in pairwise(self.edges):
+            rows = slice(start, end)
             if self.tensors is not None:
                 images, labels = (tensor[rows] for tensor in self.tensors)
             else:

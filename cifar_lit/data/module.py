@@ -47,6 +47,7 @@ class ImageData(L.LightningDataModule, ABC):
     workers: int | None
     drop_last: bool
     dataset: Dataset | None = field(default=None, init=False)
+    promised: int = field(default=0, init=False)
     worker_loader: WorkerLoader | None = field(default=None, init=False)
     place: Place = field(default=Place(torch.device("cpu")), init=False)
 
@@ -84,11 +85,12 @@ class ImageData(L.LightningDataModule, ABC):
 
     def training_images(self) -> int:
         """How many images an epoch has: by what `sizes` promises until they are read."""
-        images = len(self.dataset.train.labels) if self.dataset is not None else self.sizes()[0]
+        if self.dataset is not None:
+            images = len(self.dataset.train.labels)
+        else:
+            self.promised = self.promised or self.sizes()[0]
+            images = self.promised
         return images - self.val_size if self.validation == "holdout" else images
-
-    def prepare_data(self) -> None:
-        self.read()
 
     def setup(self, stage: str | None = None) -> None:
         if self.dataset is not None:

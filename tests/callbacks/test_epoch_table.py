@@ -20,7 +20,7 @@ def lines(caplog):
 
 def after_epoch(table, epoch=0, total=200, main=True, **changes):
     values = {name: torch.tensor(value) for name, value in {**METRICS, **changes}.items() if value is not None}
-    trainer = SimpleNamespace(callback_metrics=values, max_epochs=total, current_epoch=epoch, is_global_zero=main)
+    trainer = SimpleNamespace(callback_metrics=values, max_epochs=total, current_epoch=epoch, is_global_zero=main, max_steps=-1)
     table.on_train_epoch_end(trainer, None)
 
 

@@ -1,0 +1,112 @@
+"""What only a GPU can show. `make test-gpu` on such a machine; skipped elsewhere."""
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from running import TINY
+from test_conf import CONF, composed
+
+from cifar_lit import checkpoint, runs
+from cifar_lit.data.dataset import Split
+from cifar_lit.data.loaders import DeviceLoader, Normalize, Place
+from cifar_lit.seeding import numpy_generator
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
+
+ON_GPU = [item for item in TINY if not item.startswith("trainer.accelerator")] + ["trainer=gpu"]
+POLICIES = [path.stem for path in sorted((CONF / "augment").glob("*.yaml")) if path.stem != "trivial"]
+MIXES = [path.stem for path in sorted((CONF / "mix").glob("*.yaml"))]
+
+
+@pytest.fixture
+def no_waiting():
+    """An error from every operation that waits for the device."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    yield
+    torch.cuda.set_sync_debug_mode(before)
+
+
+def images(n: int = 256) -> Split:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    return Split(rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8), rng.integers(0, 100, n))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_batches_are_made_without_waiting(policy, request):
+    cuda = torch.device("cuda")
+    augment = instantiate(composed(f"augment={policy}").augment, _convert_="all")
+    normalize = Normalize((0.5,) * 3, (0.25,) * 3, cuda)
+    loader = DeviceLoader(images(), augment, normalize, batch_size=64, seed=0, place=Place(cuda), drop_last=False)
+    list(loader)  # warm up: the first use of a kernel may wait
+    request.getfixturevalue("no_waiting")
+    for pictures, labels in loader:
+        assert pictures.device.type == labels.device.type == "cuda"
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_both_devices_augment_alike(policy):
+    """The same draws, on the CPU and on the GPU: the same pixels, but for noise, which each device draws itself."""
+    cfg = composed(f"augment={policy}").augment
+    if "corrupt" in cfg:
+        cfg.corrupt = None
+    augment = instantiate(cfg, _convert_="all")
+    batches = {}
+    for name in ("cpu", "cuda"):
+        place = Place(torch.device(name))
+        normalize = Normalize((0.5,) * 3, (0.25,) * 3, place.device)
+        loader = DeviceLoader(images(), augment, normalize, batch_size=64, seed=0, place=place, drop_last=False)
+        batches[name] = torch.cat([pictures.cpu() for pictures, _ in loader])
+    torch.testing.assert_close(batches["cpu"], batches["cuda"], atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("name", MIXES)
+def test_mixing_does_not_wait(name, request):
+    mix = instantiate(composed(f"mix={name}").mix)
+    if mix is None:
+        return
+    pictures, labels = torch.randn(64, 3, 32, 32, device="cuda"), torch.randint(100, (64,), device="cuda")
+    for step in range(3):
+        mix(pictures, labels, 100, numpy_generator(0, step))
+    request.getfixturevalue("no_waiting")
+    for step in range(10):
+        mix(pictures, labels, 100, numpy_generator(0, step))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["trainer.precision=bf16-mixed", "mix=cutmix", "callbacks=ema", "augment=enhanced"],
+        ["data.engine=workers", "data.workers=2", "mix=mixup"],
+        ["optimizer=sam", "trainer.precision=bf16-mixed"],
+        ["trainer.gradient_clip_val=1.0", "trainer.accumulate_grad_batches=2"],
+        ["optim=muon_cosine", "trainer.precision=32-true"],
+    ],
+    ids=lambda options: " ".join(options) or "16-mixed",
+)
+def test_options_train(train, options):
+    ran = train(*ON_GPU, *options)
+    assert ran.code == 0, ran.err
+    summary = runs.read_summary(ran.folder)
+    assert summary["device"] == torch.cuda.get_device_name()
+    if not options:
+        assert summary["precision"] == "16-mixed"
+
+
+def test_sam_refuses_16_mixed(train):
+    ran = train(*ON_GPU, "optimizer=sam")
+    assert ran.code == 1
+    assert "bf16-mixed" in ran.err
+
+
+def test_a_resumed_run_goes_on(train):
+    first = train(*ON_GPU, "trainer.max_epochs=3", "trainer.deterministic=true", "trainer.precision=32-true", folder="whole")
+    assert first.code == 0, first.err
+    (first.folder / "summary.json").unlink()
+    epoch = checkpoint.read(first.folder / "checkpoints" / "previous.ckpt")["epoch"]
+    again = train(f"resume={first.folder}", folder="")
+    assert again.code == 0, again.err
+    assert epoch == 1
