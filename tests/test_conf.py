@@ -192,3 +192,23 @@ def test_recipes_have_the_published_number_of_parameters(recipe, parameters):
 def test_no_machine_paths_in_the_configuration():
     for path in [*CONF.rglob("*.yaml"), *Path(REPOSITORY).glob("*.toml")]:
         assert not re.search(r"/(home|root|mnt|tmp)/", path.read_text()), path
+
+
+def test_the_learning_rate_of_r5_at_its_milestones():
+    """The composed recipe, on 50,000 images in batches of 128: RECIPES' rates at the ends of epochs, to 1e-6."""
+    import torch
+
+    cfg = composed("experiment=resnet34_enhanced")
+    optimizer = instantiate(cfg.optimizer)(torch.nn.Linear(2, 2))
+    steps = -(-50_000 // cfg.data.batch_size)
+    schedule = instantiate(cfg.scheduler)(optimizer, total_steps=steps * cfg.trainer.max_epochs, steps_per_epoch=steps)
+    published = {
+        0: 0.004148, 10: 0.020829, 25: 0.073797, 39: 0.100000, 50: 0.098838, 80: 0.084653, 110: 0.058789, 140: 0.029963,
+        157: 0.016061, 165: 0.010736,
+    }  # fmt: skip
+    for epoch in range(166):
+        for _ in range(steps):
+            optimizer.step()
+            schedule.step()
+        if epoch in published:
+            assert abs(optimizer.param_groups[0]["lr"] - published[epoch]) < 1e-6, epoch

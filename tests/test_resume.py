@@ -244,8 +244,7 @@ def test_interrupted_while_testing(train, monkeypatch):
 
 
 def test_validation_every_other_epoch_and_early_stopping(train):
-    stopping = ["callbacks=early_stopping", "callbacks.early_stopping.patience=1"]
-    ran = train(*TINY, "trainer.max_epochs=4", "trainer.check_val_every_n_epoch=2", *stopping)
+    ran = train(*TINY, "trainer.max_epochs=4", "trainer.check_val_every_n_epoch=2", *EARLY)
     assert ran.code == 0, ran.err
 
 

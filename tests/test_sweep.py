@@ -121,7 +121,8 @@ def test_wandb_tells_what_people_typed(train, monkeypatch):
     [call] = calls
     assert call["project"] == "cifar_lit"
     assert call["group"] == "run", "the sweep"
-    assert call["name"] == "resnet8-sgd_onecycle-seed1"
+    assert call["name"].startswith("data=synthetic ")
+    assert call["name"].endswith(" trainer.max_epochs=1 seed=1"), "what was typed, but for where it is logged"
     assert call["tags"] == ["tried"]
     config = dict(call["run"].config)
     assert config["choices"]["model"] == "resnet8"

@@ -64,7 +64,15 @@ def sweep_group(mode: Any, sweep_dir: str) -> str | None:
     return "/".join(Path(sweep_dir).parts[-2:]) if getattr(mode, "name", mode) == "MULTIRUN" else None
 
 
+def tracker_name(mode: Any, name: str, seed: int, overrides: list[str]) -> str:
+    """What a tracker calls a run: in a sweep, what was typed for it, so that no two have one name."""
+    if getattr(mode, "name", mode) != "MULTIRUN":
+        return f"{name}-seed{seed}"
+    return " ".join(item for item in overrides if not item.startswith(("logger", "hydra", "callbacks.progress_bar")))
+
+
 OmegaConf.register_new_resolver("run_name", run_name)
+OmegaConf.register_new_resolver("tracker_name", tracker_name)
 OmegaConf.register_new_resolver("sweep_group", sweep_group)
 OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True)
 OmegaConf.register_new_resolver("job_dir", job_dir)

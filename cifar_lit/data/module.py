@@ -105,6 +105,7 @@ class ImageData(L.LightningDataModule, ABC):
 
     def _choose_engine(self) -> str:
         if self.engine != "auto":
+            log.info("Batches: engine %s, as asked for", self.engine)
             return self.engine
         if not self.augment.batched:
             log.info("Batches: albumentations in workers, since %s has no batched form", self.augment.unbatched)

@@ -1,0 +1,63 @@
+"""The README says what the result files say, and names what is there."""
+
+import json
+import re
+
+import pytest
+from running import REPOSITORY
+
+from benchmarks import readme
+from benchmarks.readme import RESULTS
+
+TEXT = (REPOSITORY / "README.md").read_text()
+
+
+def result(name: str) -> dict:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def test_numbers_come_from_result_files():
+    assert readme.filled(TEXT) == TEXT, "python -m benchmarks.readme"
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_results_say_on_what_and_when(path):
+    found = json.loads(path.read_text())
+    assert found["hardware"]["processor"]
+    assert found["hardware"]["cores"]
+    assert found["versions"]["torch"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", found["date"])
+
+
+def test_measured_targets_are_met():
+    assert result("lightning_tax")["ratio"] <= 1.03
+    assert result("pipeline")["images_per_second"]["enhanced"]["ratio"] >= 5.0
+    assert result("quickstart")["test/acc"] >= 0.431
+    assert result("quickstart")["train_seconds"] < 180
+
+
+def test_the_head_of_quickstart_is_its_result():
+    head = (REPOSITORY / "conf" / "experiment" / "quickstart.yaml").read_text()
+    found = result("quickstart")
+    assert f"# result: {100 * found['test/acc']:.2f}% test" in head
+    assert f"{found['train_seconds']:.0f} s" in head
+
+
+def test_every_option_and_target_is_named():
+    for path in (REPOSITORY / "conf").glob("*/*.yaml"):
+        if path.parent.name not in ("optim", "hydra") and path.stem != "standard":
+            assert f"`{path.stem}`" in TEXT or f"[{path.stem}," in TEXT or f",{path.stem}]" in TEXT, path
+    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    for used in re.findall(r"make ([a-z-]+)", TEXT):
+        assert used in targets, used
+
+
+def test_links_and_pictures_are_there():
+    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
+        assert (REPOSITORY / target).exists(), target
+    anchors = {
+        re.sub(r"[^a-z0-9 -]", "", line.lstrip("# ").lower()).replace(" ", "-")
+        for line in TEXT.splitlines()
+        if line.startswith("#")
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", TEXT)) <= anchors
