@@ -33,6 +33,4 @@ def save(path: Path, measured: dict[str, Any]) -> None:
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        json.dumps({**measured, **about, "versions": about["versions"] | measured.get("versions", {})}, indent=2) + "\n"
-    )
+    path.write_text(json.dumps({**measured, **about}, indent=2) + "\n")

@@ -151,7 +151,7 @@ def say(summary: dict[str, Any], folder: Path) -> None:
         f"{summary['train_seconds']:,.1f} s",
         f"{speed:,.0f}" if speed else "-",
     )
-    console = Console(width=110)
+    console = Console(width=110, force_terminal=False)  # plain: the same text goes to train.log
     with console.capture() as capture:
         console.print(table)
     log.info("%s", capture.get().rstrip())

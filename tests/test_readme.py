@@ -48,16 +48,14 @@ def test_every_option_and_target_is_named():
         if path.parent.name not in ("optim", "hydra") and path.stem != "standard":
             assert f"`{path.stem}`" in TEXT or f"[{path.stem}," in TEXT or f",{path.stem}]" in TEXT, path
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
-    for used in re.findall(r"make ([a-z-]+)", TEXT):
+    for used in re.findall(r"^    make ([a-z-]+)", TEXT, re.MULTILINE):
         assert used in targets, used
 
 
 def test_links_and_pictures_are_there():
     for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
         assert (REPOSITORY / target).exists(), target
-    anchors = {
-        re.sub(r"[^a-z0-9 -]", "", line.lstrip("# ").lower()).replace(" ", "-")
-        for line in TEXT.splitlines()
-        if line.startswith("#")
-    }
+    titles = re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)
+    titles = re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles}
     assert set(re.findall(r"\]\(#([^)]+)\)", TEXT)) <= anchors

@@ -184,9 +184,10 @@ def test_resuming_without_the_average_goes_on_from_the_trained_weights(train, tm
     assert differences(*contents) == []
 
 
-@pytest.mark.parametrize(
-    "stop", [["callbacks.target.value=0.001"], ["callbacks=early_stopping", "callbacks.early_stopping.patience=1"]]
-)
+EARLY = ["callbacks=early_stopping", "callbacks.early_stopping.patience=1"]
+
+
+@pytest.mark.parametrize("stop", [["callbacks.target.value=0.001"], EARLY], ids=["target", "early_stopping"])
 def test_a_run_that_had_reached_its_end_does_not_train_on(train, stop):
     """Killed between the last checkpoint of a stopped run and its summary."""
     ran = train(*TINY, "trainer.max_epochs=20", *stop)
