@@ -50,7 +50,7 @@ def closure_of(net, optimizer):
 
 
 def test_every_algorithm_has_a_file():
-    assert NAMES == ["adam", "adamw", "lion", "muon", "rmsprop", "sam", "sgd"]
+    assert {"adam", "adamw", "lion", "muon", "rmsprop", "sam", "sgd"} <= set(NAMES)
 
 
 @every_conf
