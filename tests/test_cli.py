@@ -51,6 +51,7 @@ def test_help_lists_every_option_with_a_line():
     assert all(len(line) < 130 for line in page.splitlines())
 
 
+@pytest.mark.slow
 def test_a_full_traceback_on_request(tmp_path):
     inherited = {name: value for name, value in os.environ.items() if name != "CIFAR_LIT_TRACEBACK"}
     environment = {**inherited, "HYDRA_FULL_ERROR": "1"}

@@ -43,6 +43,7 @@ PLAIN = [(o, s) for o in ("sgd", "adam", "adamw", "rmsprop", "lion", "muon", "sa
 
 
 @pytest.mark.parametrize("pair", names("optim"))
+@pytest.mark.slow
 def test_optim_pairs(pair):
     """A pair is what it is called: an optimizer and a schedule of these names."""
     halves = [(o, s) for o in names("optimizer") for s in names("scheduler") if f"{o}_{s}" == pair]
@@ -58,6 +59,7 @@ def test_every_plain_pair_exists():
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("group", ["mix", "augment", "optimizer", "scheduler", "loss", "model"])
+@pytest.mark.slow
 def test_any_choice_typed_on_top_of_a_recipe_is_that_choice(recipe, group):
     """Nothing of the recipe's own choice is left behind in what was typed instead."""
     for option in names(group):
@@ -68,6 +70,7 @@ def test_any_choice_typed_on_top_of_a_recipe_is_that_choice(recipe, group):
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.slow
 def test_any_pair_typed_on_top_of_a_recipe_is_that_pair(recipe):
     for pair in ("adam_cosine", "sgd_multistep"):
         typed, plain = composed(f"experiment={recipe}", f"optim={pair}"), composed(f"optim={pair}")
@@ -123,6 +126,7 @@ SMALL = [
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.slow
 def test_every_recipe_trains_one_step(recipe, train):
     # Three optimizer steps in all: warm-ups and milestones of whole epochs do not fit one.
     ran = train(f"experiment={recipe}", *SMALL, "scheduler.warmup_epochs=0", "resume=null")

@@ -89,6 +89,7 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_a_small_network_learns_them_and_raw_pixels_do_not_suffice(one_thread):
     import torch
     from torch import nn

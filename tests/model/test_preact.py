@@ -142,6 +142,7 @@ def test_bad_values_are_refused_before_weights_exist(argument, value):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_compiles_without_graph_breaks():
     net = PreActResNet(**TINY, dropout=0.2, block_dropout=0.2, drop_path=0.2)
     torch.compile(net, backend="aot_eager", fullgraph=True)(torch.randn(2, 3, 16, 16)).sum().backward()

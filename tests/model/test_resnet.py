@@ -199,6 +199,7 @@ def test_bad_values_are_refused_before_weights_exist(argument, value, said):
 
 
 @pytest.mark.parametrize("training", [False, True])
+@pytest.mark.slow
 def test_compiles_without_graph_breaks(training):
     net = resnet8(num_classes=7, dropout=0.2, drop_path=0.2, pool="max").train(training)
     compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
