@@ -80,8 +80,9 @@ class Experiment:
             logger=self.loggers,
             default_root_dir=str(self.folder),
         )
-        with torch.device("meta"):  # options are checked, no weight is allocated
-            self.model(num_classes=2)
+        untrained = {"pretrained": False} if "pretrained" in getattr(self.model, "keywords", {}) else {}
+        with torch.device("meta"):  # options are checked; no weight is allocated, or downloaded
+            self.model(num_classes=2, **untrained)
         probe = self.optimizer(nn.Linear(2, 2))
         steps_per_epoch, total_steps = self._lengths()
         self.scheduler(probe, total_steps=total_steps, steps_per_epoch=steps_per_epoch)

@@ -121,6 +121,8 @@ def _take_weights(task: Task, trainer: Trainer, folder: Path, which: str) -> int
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, EMA):
             task.net.load_state_dict(callback.average)
+    if trainer.world_size > 1:  # batch-norm statistics are each process's own: test those that are shipped
+        task.net.load_state_dict(trainer.strategy.broadcast(task.net.state_dict()))
     return max(0, trainer.current_epoch - 1)
 
 

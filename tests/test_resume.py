@@ -84,12 +84,13 @@ def test_killed_at_any_step(train, tmp_path, engine):
     assert_same_run(whole.folder, killed)
 
 
-def test_interrupted_by_the_keyboard(train, tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_interrupted(train, tmp_path, sent):
     whole = train(*EVERYTHING, folder="whole")
     stopped = tmp_path / "stopped"
     with started(stopped, *EVERYTHING) as process:
         wait_for_epoch(process, 2)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         rest = process.stdout.read()
     assert process.returncode == 130
     assert f"resume={stopped}" in rest

@@ -1,1 +1,1 @@
-"""Lightning callbacks, one class a file. All act on a finished epoch, in `on_train_epoch_end`, where its metrics are known."""
+"""Lightning callbacks, one class a file. What needs an epoch's metrics acts in `on_train_epoch_end`, where all are known."""

@@ -3,6 +3,7 @@
 import csv
 import os
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 
@@ -17,8 +18,12 @@ COLUMNS = (
 class MetricsFile(L.Callback):
     """Appends a row to metrics.csv after each epoch, flushed to the disk. `seconds` is the training part of the epoch.
 
-    A resumed run continues the file: rows of epochs that will be repeated are dropped.
+    A resumed run continues the file: rows of epochs that will be repeated are dropped. Every checkpoint holds the rows up
+    to it (R5 kept its history so), but for the clock's readings.
     """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
 
     def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -41,10 +46,17 @@ class MetricsFile(L.Callback):
             return
         row: dict[str, float] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
         row |= {name: float(value) for name, value in trainer.callback_metrics.items() if name in COLUMNS}
+        self.rows.append({name: value for name, value in row.items() if name not in ("seconds", "images_per_second")})
         with open(self.path, "a", newline="") as file:
             csv.DictWriter(file, COLUMNS).writerow({name: _cell(name, value) for name, value in row.items()})
             file.flush()
             os.fsync(file.fileno())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
 
 
 def _cell(name: str, value: float) -> str:

@@ -24,6 +24,7 @@ class ProgressBar(L.Callback):
         self.bar: Progress | None = None
         self.started = 0.0
         self.first_step = 0
+        self.validation = ""
 
     def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         self.started, self.first_step = time.monotonic(), trainer.global_step
@@ -53,7 +54,7 @@ class ProgressBar(L.Callback):
         means = task.training_tally.so_far()
         speed = task.epoch_images / (time.perf_counter() - task.epoch_started)
         note = (
-            f"loss {means['loss']:.3f}  acc {100 * means['acc']:5.2f}%  {speed * trainer.world_size:,.0f} images/s"
+            f"loss {means['loss']:.3f}  acc {100 * means['acc']:5.2f}%{self.validation}  {speed * trainer.world_size:,.0f} images/s"
             f"  {self._left(trainer)} left"
         )
         self.bar.update(self.row, completed=batch_idx + 1, note=note)
@@ -75,6 +76,8 @@ class ProgressBar(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         self._stop()
+        if "val/acc" in trainer.callback_metrics:
+            self.validation = f"  val {100 * float(trainer.callback_metrics['val/acc']):5.2f}%"
 
     def on_exception(self, trainer: L.Trainer, task: L.LightningModule, exception: BaseException) -> None:
         self._stop()
