@@ -67,7 +67,7 @@ def measure(
     rows = runs.read_metrics(folder)
     epochs, steps = trainer.current_epoch, trainer.global_step
     which = evaluate if evaluate != "auto" else "best" if images.validation == "holdout" else "last"
-    epoch = _take_weights(task, trainer, folder, which)
+    which, epoch = _take_weights(task, trainer, folder, which)
     row = next((row for row in rows if row["epoch"] == epoch), {})
     scores = trainer.test(task, datamodule=images, verbose=False)[0]
     seconds = sum(row.get("seconds", 0.0) for row in rows)
@@ -86,10 +86,12 @@ def measure(
         "val/best_epoch": int(best.get("epoch", epoch)),
         **{name: float(score) for name, score in scores.items()},
     }
+    assert task.confusion is not None
+    summary["test/images"] = int(task.confusion.sum())  # fewer than there are, where trainer.limit_test_batches says so
     if row.get("train/acc") is not None:
         summary["gap"] = summary["train/acc"] - summary["test/acc"]
     if trainer.is_global_zero:
-        assert task.confusion is not None and images.dataset is not None
+        assert images.dataset is not None
         _write_confusion(task.confusion, images.dataset, folder)
         curves.draw(rows, folder / "curves.png")
         config = {
@@ -108,14 +110,14 @@ def measure(
     return summary
 
 
-def _take_weights(task: Task, trainer: Trainer, folder: Path, which: str) -> int:
-    """Put the weights to test into the network; returns the epoch that they are of."""
+def _take_weights(task: Task, trainer: Trainer, folder: Path, which: str) -> tuple[str, int]:
+    """Put the weights to test into the network; returns which they are, best or last, and of which epoch."""
     best = folder / "checkpoints" / "best.ckpt"
     if which == "best" and best.exists():
         try:
             contents = checkpoint.read(best)
             task.net.load_state_dict(checkpoint.network_weights(contents))
-            return int(contents["epoch"])
+            return "best", int(contents["epoch"])
         except checkpoint.CheckpointError as error:
             log.warning("%s; testing the last weights instead", error)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -123,7 +125,7 @@ def _take_weights(task: Task, trainer: Trainer, folder: Path, which: str) -> int
             task.net.load_state_dict(callback.average)
     if trainer.world_size > 1:  # batch-norm statistics are each process's own: test those that are shipped
         task.net.load_state_dict(trainer.strategy.broadcast(task.net.state_dict()))
-    return max(0, trainer.current_epoch - 1)
+    return "last", max(0, trainer.current_epoch - 1)
 
 
 def _write_confusion(confusion: Tensor, dataset: Dataset, folder: Path) -> None:

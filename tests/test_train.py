@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow  # trains
 SUMMARY_KEYS = {
     "schema", "status", "experiment", "overrides", "seed", "params", "epochs", "steps", "train_seconds",
     "images_per_second", "device", "precision", "validation", "train/acc", "val/acc", "test/acc", "test/acc5", "test/f1",
-    "test/acc_superclass", "test/ece", "test/recall", "gap", "git", "versions",
+    "test/acc_superclass", "test/ece", "test/recall", "test/images", "gap", "git", "versions",
 }  # fmt: skip
 
 
@@ -207,3 +207,22 @@ def test_ddp_on_two_processes(tmp_path):
     assert (summary["status"], summary["steps"]) == ("finished", 20)
     confusion = (tmp_path / "run" / "confusion.csv").read_text().splitlines()[1:]
     assert sum(int(cell) for line in confusion for cell in line.split(",")[1:]) == 200
+
+
+def test_a_flipped_best_checkpoint_costs_a_warning_not_the_run(train, monkeypatch):
+    from cifar_lit import outcome
+
+    original = outcome._take_weights
+
+    def flipping(task, trainer, folder, which):
+        best = folder / "checkpoints" / "best.ckpt"
+        contents = bytearray(best.read_bytes())
+        contents[len(contents) // 2] ^= 1
+        best.write_bytes(contents)
+        return original(task, trainer, folder, which)
+
+    monkeypatch.setattr(outcome, "_take_weights", flipping)
+    ran = train(*TINY)
+    assert ran.code == 0, ran.err
+    assert "testing the last weights instead" in ran.out
+    assert runs.read_summary(ran.folder)["evaluated"] == "last"

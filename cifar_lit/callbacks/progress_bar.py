@@ -54,8 +54,8 @@ class ProgressBar(L.Callback):
         means = task.training_tally.so_far()
         speed = task.epoch_images / (time.perf_counter() - task.epoch_started)
         note = (
-            f"loss {means['loss']:.3f}  acc {100 * means['acc']:5.2f}%{self.validation}  {speed * trainer.world_size:,.0f} images/s"
-            f"  {self._left(trainer)} left"
+            f"loss {means['loss']:.3f}  acc {100 * means['acc']:5.2f}%{self.validation}"
+            f"  {speed * trainer.world_size:,.0f} images/s  {self._left(trainer)} left"
         )
         self.bar.update(self.row, completed=batch_idx + 1, note=note)
         self.bar.refresh()
