@@ -46,6 +46,8 @@ def benchmarks() -> str:
         lines.append(f"| `{name}` | {row['per_image']:,.0f} | {batched} |")
     setting = f"`{tax['model']}`, batch {tax['batch']}, median of {len(tax['pairs'])} pairs"
     lines += ["", f"Our loop takes {tax['ratio']:.3f} times the time of a bare PyTorch loop doing the same work ({setting};"]
+    ratios = [pair["ours"] / pair["bare"] for pair in tax["pairs"]]
+    lines[-1] += f" single pairs from {min(ratios):.2f} to {max(ratios):.2f} on a machine that others use too;"
     lines[-1] += f" {tax['hardware']['cores']} cores, `python -m benchmarks.lightning_tax`)."
     return "\n".join(lines)
 

@@ -5,6 +5,7 @@ A checkpoint is the zip file that `torch.save` writes, with the SHA-256 of all t
 `model.safetensors`, `config.json` and `README.md`. Nothing is ever unpickled with code execution.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -90,7 +91,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         with writing(target) as part:
-            torch.save(checkpoint, part)
+            try:
+                torch.save(checkpoint, part)
+            except RuntimeError:  # how torch tells of a write that fell short
+                if shutil.disk_usage(target.parent).free < _CHUNK:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from None
+                raise
             seal(part)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:

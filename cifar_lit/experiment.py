@@ -1,6 +1,8 @@
 """One training run, from composed objects to a run directory that says what it did."""
 
+import errno
 import logging
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -82,7 +84,8 @@ class Experiment:
         )
         untrained = {"pretrained": False} if "pretrained" in getattr(self.model, "keywords", {}) else {}
         with torch.device("meta"):  # options are checked; no weight is allocated, or downloaded
-            self.model(num_classes=2, **untrained)
+            shape = self.model(num_classes=2, **untrained)
+        self._check_room(sum(parameter.numel() for parameter in shape.parameters()))
         probe = self.optimizer(nn.Linear(2, 2))
         steps_per_epoch, total_steps = self._lengths()
         self.scheduler(probe, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
@@ -91,6 +94,14 @@ class Experiment:
                 raise ValueError("optimizer=sam computes every step twice: use trainer.accumulate_grad_batches=1 with it")
             if self.lightning.precision == "16-mixed":
                 raise ValueError("optimizer=sam cannot be used with 16-mixed; use trainer.precision=bf16-mixed")
+
+    def _check_room(self, parameters: int) -> None:
+        """Refuse a disk without room for what a run keeps: four checkpoints of weights and momentum, and a bundle."""
+        needed = 4 * parameters * (4 * 2 + 1)
+        place = next(path for path in (self.folder.resolve(), *self.folder.resolve().parents) if path.exists())
+        free = shutil.disk_usage(place).free
+        if free < needed:
+            raise OSError(errno.ENOSPC, f"No space left: {free:,} bytes free, the run writes about {needed:,}", str(self.folder))
 
     def _lengths(self) -> tuple[int, int]:
         """Optimizer steps of an epoch and of the run, by the sizes that the data promise."""

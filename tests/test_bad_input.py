@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -165,6 +166,26 @@ def test_unwritable_run_directory(train, untouched, tmp_path):
     assert ran.code in (1, 2)
     assert len(ran.err.strip().splitlines()) == 1
     assert "file" in ran.err
+
+
+def test_a_disk_without_room_is_refused_at_once(train, untouched, monkeypatch):
+    monkeypatch.setattr("cifar_lit.experiment.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 400_000))
+    assert_refused(train(*TINY), "No space left", "400,000 bytes free")
+
+
+def test_a_disk_that_fills_up(train, monkeypatch):
+    """torch tells of a short write by a RuntimeError without a word about the disk."""
+
+    def short(*_args, **_kwargs):
+        raise RuntimeError("unexpected pos 381056 vs 380944")
+
+    monkeypatch.setattr("cifar_lit.checkpoint.torch.save", short)
+    monkeypatch.setattr("cifar_lit.checkpoint.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 0))
+    monkeypatch.setattr("cifar_lit.experiment.Experiment._check_room", lambda *_: None)
+    ran = train(*TINY)
+    assert ran.code == 1
+    assert "No space left" in ran.err
+    assert len(ran.err.strip().splitlines()) == 1
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
