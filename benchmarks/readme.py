@@ -9,6 +9,7 @@ A block stands behind a marker line, `<!-- quickstart -->`, and ends at the next
 import argparse
 import json
 import re
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,13 @@ def benchmarks() -> str:
     ratios = [pair["ours"] / pair["bare"] for pair in tax["pairs"]]
     lines[-1] += f" single pairs from {min(ratios):.2f} to {max(ratios):.2f} on a machine that others use too;"
     lines[-1] += f" {tax['hardware']['cores']} cores, `python -m benchmarks.lightning_tax`)."
+    waits = {name: statistics.median(taken) for name, taken in result("startup")["seconds"].items()}
+    lines += [
+        "",
+        f"`--help` answers in {waits['--help']:.2f} s and `--cfg job` in {waits['--cfg job']:.2f} s, without torch. A run of one",
+    ]
+    lines[-1] += f" step takes {waits['one step']:.1f} s, of which importing torch and Lightning are {waits['import all']:.1f} s"
+    lines[-1] += " (`python -m benchmarks.startup`)."
     return "\n".join(lines)
 
 

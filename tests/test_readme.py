@@ -2,6 +2,7 @@
 
 import json
 import re
+import statistics
 
 import pytest
 from running import REPOSITORY
@@ -32,6 +33,8 @@ def test_results_say_on_what_and_when(path):
 def test_measured_targets_are_met():
     assert result("lightning_tax")["ratio"] <= 1.03
     assert result("pipeline")["images_per_second"]["enhanced"]["ratio"] >= 5.0
+    waits = result("startup")["seconds"]
+    assert max(statistics.median(waits[name]) for name in ("--help", "--cfg job")) < 0.7
     assert result("quickstart")["test/acc"] >= 0.431
     assert result("quickstart")["train_seconds"] < 180
 
