@@ -27,7 +27,7 @@ train: $(READY) ## train: make train ARGS="model=resnet34 optim=adam_onecycle"; 
 sweep: $(READY) ## train every combination: make sweep ARGS="model=resnet8,resnet20 seed=1,2,3"
 	@$(PY) train.py -m $(ARGS)
 
-test: $(READY) ## all tests; those on real images need CIFAR100_ROOT, or images under data/
+test: $(READY) ## all tests; those on real images need CIFAR100_ROOT
 	@$(PY) -m pytest -n $(WORKERS)
 
 test-fast: $(READY) ## the tests without whole runs, in under 90 seconds
