@@ -16,7 +16,7 @@ An image classifier with {classes} classes and {params:,} parameters, for images
 
 | | |
 | --- | --- |
-| test accuracy | {acc} |
+| test accuracy{views} | {acc} |
 | test accuracy, top 5 | {acc5} |
 | expected calibration error, 15 bins | {ece} |
 | training accuracy (running, on augmented images) | {train} |
@@ -57,6 +57,7 @@ def write(config: dict[str, Any], summary: dict[str, Any]) -> str:
         params=summary["params"],
         height=height,
         width=width,
+        views=", mean of each image and its mirror image" if summary.get("test_time_flip") else "",
         acc=percent("test/acc"),
         acc5=percent("test/acc5"),
         ece=f"{summary['test/ece']:.4f}",

@@ -5,6 +5,7 @@ import logging
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,9 +24,11 @@ from cifar_lit import logger as trackers
 from cifar_lit.augment.policy import Policy
 from cifar_lit.data.loaders import Place
 from cifar_lit.data.module import ImageData
+from cifar_lit.fast import FastTask
 from cifar_lit.mix import Mix
 from cifar_lit.model.registry import describe
-from cifar_lit.optim import SAM
+from cifar_lit.model.whitening import whitening_stems
+from cifar_lit.optim.sam import SAM
 from cifar_lit.seeding import derive
 from cifar_lit.task import Task
 from cifar_lit.trainer import Trainer
@@ -33,6 +36,7 @@ from cifar_lit.trainer import Trainer
 log = logging.getLogger(__name__)
 
 EVALUATIONS = ("auto", "best", "last")
+_STEM_IMAGES = 5000  # that a whitening stem is computed from
 
 
 class Interrupted(Exception):
@@ -46,7 +50,7 @@ class Experiment:
     Objects that need values known only when running (parameters, steps, classes) come as partials. evaluate: which
     weights are tested and shipped: those of the `best` validation epoch, of the `last`, or `auto`: `best` where
     validation images were held out, `last` where the test images were watched, since choosing among epochs by them
-    would flatter the result. objective: the key of the summary that a sweep is after.
+    would flatter the result. test_time_flip: see Task. objective: the key of the summary that a sweep is after.
     """
 
     data: Callable[..., ImageData]
@@ -62,6 +66,7 @@ class Experiment:
     name: str
     seed: int
     evaluate: str
+    test_time_flip: bool
     objective: str
     resume: str | None
     run_dir: str
@@ -81,6 +86,7 @@ class Experiment:
             callbacks=[callback for callback in self.callbacks.values() if callback is not None],
             logger=self.loggers,
             default_root_dir=str(self.folder),
+            reload_dataloaders_every_n_epochs=0 if self.images.batch_sizes is None else 1,
         )
         untrained = {"pretrained": False} if "pretrained" in getattr(self.model, "keywords", {}) else {}
         with torch.device("meta"):  # options are checked; no weight is allocated, or downloaded
@@ -90,7 +96,9 @@ class Experiment:
         steps_per_epoch, total_steps = self._lengths()
         self.scheduler(probe, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
         if isinstance(probe, SAM):
-            if self.lightning.accumulate_grad_batches > 1:
+            if self.lightning.by_hand:
+                raise ValueError("optimizer=sam computes every step twice, which trainer=fast does not: use trainer=auto with it")
+            if self.lightning.accumulated > 1:
                 raise ValueError("optimizer=sam computes every step twice: use trainer.accumulate_grad_batches=1 with it")
             if self.lightning.precision == "16-mixed":
                 raise ValueError("optimizer=sam cannot be used with 16-mixed; use trainer.precision=bf16-mixed")
@@ -104,18 +112,30 @@ class Experiment:
             raise OSError(errno.ENOSPC, f"No space left: {free:,} bytes free, the run writes about {needed:,}", str(self.folder))
 
     def _lengths(self) -> tuple[int, int]:
-        """Optimizer steps of an epoch and of the run, by the sizes that the data promise."""
+        """Optimizer steps of the first epoch and of the run, by the sizes that the data promise."""
         trainer, images = self.lightning, self.images
         own = images.training_images() // trainer.world_size
-        batches = own // images.batch_size if images.drop_last else -(-own // images.batch_size)
-        limit = trainer.limit_train_batches
-        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        steps_per_epoch = -(-batches // trainer.accumulate_grad_batches)
-        epochs = trainer.max_epochs if trainer.max_epochs is not None else -1
-        limits = [n for n in (epochs * steps_per_epoch, trainer.max_steps) if n >= 0]
-        if not limits:
+        limit, accumulated = trainer.limit_train_batches, trainer.accumulated
+        if trainer.max_epochs is None and trainer.max_steps < 0:
             raise ValueError("a schedule needs an end: give trainer.max_epochs or trainer.max_steps")
-        return steps_per_epoch, min(limits)
+        if images.batch_sizes is not None and trainer.max_epochs is None:
+            raise ValueError("data.batch_sizes are by the share of the run: give trainer.max_epochs, so that it has a length")
+
+        def steps(epoch: int) -> int:
+            batches = len(images.course.lengths(own, epoch))
+            batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+            return -(-batches // accumulated)
+
+        if trainer.max_epochs is None:
+            images.epochs = trainer.max_steps / max(steps(0), 1)
+            return steps(0), trainer.max_steps
+        images.epochs = trainer.max_epochs
+        constant = images.batch_sizes is None
+        total = trainer.max_epochs * steps(0) if constant else sum(steps(epoch) for epoch in range(trainer.max_epochs))
+        if 0 <= trainer.max_steps < total:
+            images.epochs *= trainer.max_steps / total if constant else 1
+            total = trainer.max_steps
+        return steps(0), total
 
     def run(self) -> float:
         """Train, test, and write the run directory. Returns the objective, a number from validation."""
@@ -126,6 +146,7 @@ class Experiment:
             return done[self.objective]
         trainer = self.lightning
         device = trainer.strategy.root_device
+        started = time.perf_counter()
         saved = self._saved()
         log.info("Run %s in %s", self.name, self.folder)
         log.info("Device: %s; precision %s", outcome.device_name(device), trainer.precision)
@@ -145,6 +166,8 @@ class Experiment:
                 trackers.begin(logger, config)
             with interruptible(self.folder):
                 trainer.fit(task, datamodule=self.images, ckpt_path=saved)
+                facts["prepare_seconds"] = round(task.training_began - started - task.compile_seconds, 3)
+                facts["compile_seconds"] = round(task.compile_seconds, 3)
                 summary = outcome.measure(facts, self.images, task, trainer, self.folder, self.evaluate)
             summary["status"] = "finished"
         except Interrupted:
@@ -175,25 +198,42 @@ class Experiment:
         return found
 
     def _task(self, saved: Path | None) -> Task:
-        dataset = self.images.dataset
+        dataset, trainer = self.images.dataset, self.lightning
         assert dataset is not None
         description = describe(self.model, num_classes=len(dataset.classes))
         if saved is not None and checkpoint.read(saved)["network"] != description:
             raise checkpoint.CheckpointError(f"{saved} is of other data: this run has {len(dataset.classes)} classes")
         torch.manual_seed(derive(self.seed, "weights"))
-        return Task(
-            net=self.model(num_classes=len(dataset.classes)),
-            loss=self.loss,
-            optimizer=self.optimizer,
-            scheduler=self.scheduler,
-            mix=self.mix,
-            num_classes=len(dataset.classes),
-            superclass_of=dataset.superclass_of,
-            description=description,
-            data=dataset.name,
-            seed=self.seed,
-            channels_last=self.lightning.channels_last,
-            compile=self.lightning.compile,
+        net = self.model(num_classes=len(dataset.classes))
+        for stem in whitening_stems(net):
+            stem.fit(self.images.sample(_STEM_IMAGES).cpu())
+        steps_per_epoch, total_steps = self._lengths()
+        self.images.in_graph = trainer.graph and self.mix is None
+        options: dict[str, Any] = {
+            "net": net,
+            "loss": self.loss,
+            "optimizer": self.optimizer,
+            "scheduler": self.scheduler,
+            "mix": self.mix,
+            "num_classes": len(dataset.classes),
+            "total_steps": total_steps,
+            "steps_per_epoch": steps_per_epoch,
+            "superclass_of": dataset.superclass_of,
+            "description": description,
+            "data": dataset.name,
+            "seed": self.seed,
+            "test_time_flip": self.test_time_flip,
+            "channels_last": trainer.channels_last,
+            "compiled_shapes": self.images.shapes() if trainer.compile else (),
+        }
+        if not trainer.by_hand:
+            return Task(**options)
+        return FastTask(
+            graph=trainer.graph,
+            accumulate=trainer.accumulated,
+            clip=trainer.clip,
+            clip_algorithm=trainer.clip_algorithm,
+            **options,
         )
 
     def _compare(self, contents: dict[str, Any], saved: Path) -> None:

@@ -55,6 +55,7 @@ def facts(images: ImageData, task: Task, trainer: Trainer) -> dict[str, Any]:
         "params": sum(parameter.numel() for parameter in task.net.parameters()),
         "device": device_name(trainer.strategy.root_device),
         "precision": trainer.precision,
+        "test_time_flip": task.test_time_flip,
         "git": _git(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }
@@ -83,6 +84,7 @@ def measure(
         "train/acc": row.get("train/acc"),
         "val/acc": row.get("val/acc"),
         "val/acc_best": best.get("val/acc"),
+        "validations": sum("val/acc" in row for row in rows),
         "val/best_epoch": int(best.get("epoch", epoch)),
         **{name: float(score) for name, score in scores.items()},
     }
@@ -184,9 +186,13 @@ def _percent(value: float | None) -> str:
 
 
 def _weights_words(summary: dict[str, Any]) -> str:
-    epoch, data = summary["evaluated_epoch"] + 1, summary["data"]
+    epoch, images = summary["evaluated_epoch"] + 1, f"{summary['data']} test images"
+    if summary.get("test_time_flip"):
+        images += ", each averaged with its mirror image,"
     if summary["validation"] == "holdout":
         chosen = "with the best validation accuracy" if summary["evaluated"] == "best" else "that came last"
-        return f"Test: the weights of epoch {epoch}, {chosen}; the {data} test images were looked at once, now."
+        return f"Test: the weights of epoch {epoch}, {chosen}; the {images} were looked at once, now."
+    if summary.get("validations") == 1 and summary["val/best_epoch"] == summary["evaluated_epoch"]:
+        return f"Test: the weights of epoch {epoch}, the last; the {images} were looked at after it, and not before."
     best = f"; best {_percent(summary['val/acc_best'])} in epoch {summary['val/best_epoch'] + 1}"
-    return f"Test: the weights of epoch {epoch}. Validation watched the {data} test images{best}, a choice made by looking."
+    return f"Test: the weights of epoch {epoch}. Validation watched the {images}{best}, a choice made by looking."

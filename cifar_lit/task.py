@@ -1,7 +1,7 @@
 """What is learned: a network, a loss, a mix of labels, and how the weights are updated."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning as L
@@ -16,6 +16,7 @@ from cifar_lit.metrics import Evaluation, Tally
 from cifar_lit.mix import Mix, dominant
 from cifar_lit.seeding import numpy_generator, reseed
 
+Shape = tuple[bool, int, int]  # of a batch: in training or not, images, pixels a side
 Batch = tuple[Tensor, Tensor]  # images (N, 3, H, W) float32, normalised; labels (N,) int64
 
 
@@ -32,22 +33,28 @@ class Task(L.LightningModule):
         *,
         net: nn.Module,
         loss: nn.Module,
-        optimizer: Callable[[nn.Module], Optimizer],
+        optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
         mix: Mix | None,
         num_classes: int,
+        total_steps: int,
+        steps_per_epoch: int,
         superclass_of: tuple[int, ...] = (),
         description: dict[str, Any] | None = None,
         data: str = "",
         seed: int = 0,
+        test_time_flip: bool = False,
         channels_last: bool = False,
-        compile: bool = False,
+        compiled_shapes: Sequence[Shape] = (),
     ) -> None:
-        """optimizer(net) and scheduler(optimizer, total_steps=..., steps_per_epoch=...) are called when training starts.
+        """optimizer(net) and scheduler(optimizer, total_steps=..., steps_per_epoch=...) are called when training starts;
+        steps are the optimizer's, of the run and of its first epoch.
 
         description: of the network, plain values for `model.registry.build`; kept in every checkpoint, like `data`, the
-        name of the images, for a resume to compare. channels_last: memory layout of weights and images. compile: run the
-        network through torch.compile.
+        name of the images, for a resume to compare. test_time_flip: test on the mean of the logits of an image and its
+        mirror image. channels_last: memory layout of weights and images.
+        compiled_shapes: of the batches of the run; where there are any, network and loss go through torch.compile, and
+        are compiled for each before the clock of training starts.
         """
         super().__init__()
         self.net = net.to(memory_format=torch.channels_last) if channels_last else net
@@ -58,13 +65,18 @@ class Task(L.LightningModule):
         self.description, self.data = description, data
         self.stopped = False
         self.seed = seed
+        self.test_time_flip = test_time_flip
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.training_tally, self.validation_tally = Tally(), Tally()
         self.evaluation = Evaluation(superclass_of)
-        self.total_steps = 0
+        self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
         self.confusion: Tensor | None = None
-        if compile:
-            self.net.compile()  # in place: torch.compile(net) would put `_orig_mod.` into every key of a checkpoint
+        self.compiled_shapes = tuple(compiled_shapes)
+        self.compile_seconds = 0.0
+        self.training_began = 0.0
+        if compiled_shapes:
+            for module in (self.net, self.loss):  # in place: torch.compile(net) would put `_orig_mod.` into every key
+                module.compile(dynamic=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) -> logits (N, C)."""
@@ -104,7 +116,7 @@ class Task(L.LightningModule):
             {
                 "train/loss": means["loss"],
                 "train/acc": means["acc"],
-                "lr": max(group["lr"] for group in self.optimizers(use_pl_optimizer=False).param_groups),  # type: ignore[union-attr]
+                "lr": max(float(group["lr"]) for group in self.optimizers(use_pl_optimizer=False).param_groups),  # type: ignore[union-attr]
                 "seconds": seconds,
                 "images_per_second": images / seconds,
             }
@@ -126,7 +138,10 @@ class Task(L.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         images, labels = batch
-        self.evaluation.update(self(images), labels)
+        logits = self(images)
+        if self.test_time_flip:
+            logits = (logits + self(images.flip(3))) / 2
+        self.evaluation.update(logits, labels)
 
     def on_test_epoch_end(self) -> None:
         scores, self.confusion = self.evaluation.compute()
@@ -135,7 +150,7 @@ class Task(L.LightningModule):
     def record(self, values: dict[str, float]) -> None:
         """Hand values, one an epoch and alike in every process, to the callbacks and loggers."""
         scalars = {name: torch.tensor(value, dtype=torch.float32) for name, value in values.items()}
-        self.log_dict(scalars, on_step=False, on_epoch=True, sync_dist=self.trainer.world_size > 1)
+        self.log_dict(scalars, on_step=False, on_epoch=True, batch_size=1, sync_dist=self.trainer.world_size > 1)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         if self.global_step < self.total_steps:  # a cycle stepped past its end would rise again
@@ -153,10 +168,31 @@ class Task(L.LightningModule):
     def on_train_start(self) -> None:
         if self.stopped:  # by a target or early stopping: a resumed run does not go on past that
             self.trainer.should_stop = True
+        if self.compiled_shapes:
+            self._compile()
+        self.training_began = time.perf_counter()
+
+    def _compile(self) -> None:
+        """Compile for every shape, by a batch of zeros; nothing of it is left in the weights."""
+        began = time.perf_counter()
+        torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+        kept = {name: tensor.clone() for name, tensor in self.net.state_dict().items()}
+        for training, images, pixels in self.compiled_shapes:
+            self.net.train(training)
+            batch = torch.zeros(images, 3, pixels, pixels, device=self.device)
+            labels = torch.zeros(images, dtype=torch.long, device=self.device)
+            targets = labels if self.mix is None else F.one_hot(labels, self.num_classes).float()
+            with self.trainer.precision_plugin.forward_context(), torch.set_grad_enabled(training):
+                logits = self(batch)
+                if training:
+                    self.loss(logits, targets).backward()
+        self.net.train().zero_grad(set_to_none=True)
+        self.net.load_state_dict(kept)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.compile_seconds = time.perf_counter() - began
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        self.total_steps = int(self.trainer.estimated_stepping_batches)
-        steps_per_epoch = -(-int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
         optimizer = self.optimizer(self.net)
-        scheduler = self.scheduler(optimizer, total_steps=self.total_steps, steps_per_epoch=steps_per_epoch)
+        scheduler = self.scheduler(optimizer, total_steps=self.total_steps, steps_per_epoch=self.steps_per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

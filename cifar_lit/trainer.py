@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -29,10 +30,24 @@ def resolve_accelerator(accelerator: str) -> str:
     return accelerator
 
 
+def computes_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 numbers by instructions of its own: elsewhere they are slower than float32."""
+    try:
+        words = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:  # not Linux
+        return False
+    return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
 def resolve_precision(precision: str | int, accelerator: str) -> str:
-    """`auto` -> 16-mixed on CUDA and 32-true elsewhere. Raises ValueError for what is known to go wrong."""
+    """`auto` -> 16-mixed on CUDA and 32-true elsewhere; `fastest` -> bf16-mixed where that is fast, else 32-true.
+
+    Raises ValueError for what is known to go wrong.
+    """
     if precision == "auto":
         return "16-mixed" if accelerator == "cuda" else "32-true"
+    if precision == "fastest":
+        return "bf16-mixed" if accelerator == "cuda" or (accelerator == "cpu" and computes_bfloat16()) else "32-true"
     if str(precision) in ("16-mixed", "16") and accelerator == "cpu":
         raise ValueError(f"trainer.precision={precision} needs a GPU; on the CPU use 32-true, or bf16-mixed")
     if str(precision) == "16-true":
@@ -43,7 +58,8 @@ def resolve_precision(precision: str | int, accelerator: str) -> str:
 class Trainer(L.Trainer):
     """`lightning.Trainer`, to which every other option goes.
 
-    precision: one of Lightning's, or `auto`. channels_last, compile: how the network is run, read by Experiment.
+    precision: one of Lightning's, `auto` or `fastest`. channels_last, compile, by_hand, graph: how the network is run, read
+    by Experiment; compile=auto is true on CUDA; by_hand: the task itself takes the steps, clips and accumulates.
     Checkpoints are written atomically, and loaders shard themselves over processes.
     """
 
@@ -55,10 +71,13 @@ class Trainer(L.Trainer):
         max_epochs: int | None = None,
         max_steps: int = -1,
         channels_last: bool = False,
-        compile: bool = False,
+        compile: bool | str = False,
+        by_hand: bool = False,
+        graph: bool = False,
         deterministic: bool = False,
         benchmark: bool | None = None,
         gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str = "norm",
         accumulate_grad_batches: int = 1,
         check_val_every_n_epoch: int | None = 1,
         devices: int | str = 1,
@@ -73,19 +92,31 @@ class Trainer(L.Trainer):
             raise ValueError(f"trainer.accumulate_grad_batches={accumulate_grad_batches}: allowed is 1 or more")
         if (gradient_clip_val or 0.0) < 0.0:
             raise ValueError(f"trainer.gradient_clip_val={gradient_clip_val}: allowed is 0 or more, or null")
+        if gradient_clip_algorithm not in ("norm", "value"):
+            raise ValueError(f"trainer.gradient_clip_algorithm={gradient_clip_algorithm}: allowed is norm, value")
+        if compile not in (True, False, "auto"):
+            raise ValueError(f"trainer.compile={compile}: allowed is true, false, auto")
+        if graph and not by_hand:
+            raise ValueError("trainer.graph=true is a way of taking steps by hand: use trainer=fast")
         if deterministic and benchmark:
             raise ValueError("trainer.deterministic and trainer.benchmark: the fastest algorithm is not always the same one")
         accelerator = resolve_accelerator(accelerator)
-        self.channels_last, self.compile = channels_last, compile
+        precision = resolve_precision(precision, accelerator)
+        if by_hand and precision == "16-mixed":
+            raise ValueError("trainer.precision=16-mixed scales its gradients: by_hand takes bf16-mixed or 32-true")
+        self.channels_last, self.by_hand, self.graph = channels_last, by_hand, graph
+        self.compile = accelerator == "cuda" if compile == "auto" else bool(compile)
+        self.accumulated, self.clip, self.clip_algorithm = accumulate_grad_batches, gradient_clip_val, gradient_clip_algorithm
         super().__init__(
             accelerator=accelerator,
-            precision=resolve_precision(precision, accelerator),  # type: ignore[arg-type]
+            precision=precision,  # type: ignore[arg-type]
             max_epochs=max_epochs,
             max_steps=max_steps,
             max_time=max_time,
             devices=devices,
-            gradient_clip_val=gradient_clip_val,
-            accumulate_grad_batches=accumulate_grad_batches,
+            gradient_clip_val=None if by_hand else gradient_clip_val,
+            gradient_clip_algorithm=None if by_hand else gradient_clip_algorithm,
+            accumulate_grad_batches=1 if by_hand else accumulate_grad_batches,
             check_val_every_n_epoch=check_val_every_n_epoch,
             deterministic=deterministic,
             benchmark=not deterministic if benchmark is None else benchmark,

@@ -23,6 +23,8 @@ def made(mix: Mix | None = None, dropout: float = 0.0) -> Task:
         scheduler=lambda optimizer, **_: torch.optim.lr_scheduler.ConstantLR(optimizer),
         mix=mix,
         num_classes=10,
+        total_steps=10,
+        steps_per_epoch=5,
         superclass_of=tuple(index // 2 for index in range(10)),
     )
     task.on_train_epoch_start()
@@ -103,7 +105,8 @@ def test_importing_and_stepping_warn_of_nothing(tmp_path):
     step = (
         "import torch; from cifar_lit.task import Task; from cifar_lit.model.resnet import resnet8;"
         "from cifar_lit.loss import CrossEntropy;"
-        "task = Task(net=resnet8(num_classes=5), loss=CrossEntropy(), optimizer=None, scheduler=None, mix=None, num_classes=5);"
+        "task = Task(net=resnet8(num_classes=5), loss=CrossEntropy(), optimizer=None, scheduler=None, mix=None,"
+        " num_classes=5, total_steps=1, steps_per_epoch=1);"
         "task.on_train_epoch_start(); task.training_step((torch.randn(4, 3, 32, 32), torch.arange(4)), 0).backward()"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", step], cwd=REPOSITORY, capture_output=True, text=True)

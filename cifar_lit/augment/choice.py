@@ -19,6 +19,8 @@ class OneOf(Op):
         super().__post_init__()
         if sum(op.p for op in self.members.values()) == 0.0:
             raise ValueError(f"OneOf(ops={self.ops!r}): allowed is one op or more, not all of p=0")
+        if any(op.takes_turns for op in self.members.values()):
+            raise ValueError("OneOf chooses at random: an alternating flip cannot be among its ops")
 
     @property
     def members(self) -> dict[str, Op]:

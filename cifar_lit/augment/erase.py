@@ -23,6 +23,10 @@ class Erase(Op):
         super().__post_init__()
         check_interval(self, "size", 1, kind=int)
 
+    @property
+    def fixed_shape(self) -> bool:
+        return True
+
     def check(self, size: Size) -> None:
         if self.size[1] > min(size):
             raise ValueError(f"Erase(size={self.size!r}) of {size[0]}x{size[1]} images: allowed is 1 to {min(size)}")
@@ -46,5 +50,5 @@ class Erase(Op):
 
 def _between(start: Tensor, extent: Tensor, length: int, device: torch.device) -> Tensor:
     """(n, length) bool: start <= position < start + extent."""
-    position = torch.arange(length)
+    position = torch.arange(length, device=start.device)
     return ((position >= start[:, None]) & (position < (start + extent)[:, None])).to(device, non_blocking=True)

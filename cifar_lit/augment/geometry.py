@@ -27,6 +27,10 @@ class Crop(Op):
         if self.mode not in MODES:
             raise ValueError(f"Crop(mode={self.mode!r}): allowed is {', '.join(MODES)}")
 
+    @property
+    def fixed_shape(self) -> bool:
+        return True
+
     def check(self, size: Size) -> None:
         if self.mode == "reflect" and self.padding >= min(size):
             given = f"Crop(padding={self.padding}, mode=reflect) of {size[0]}x{size[1]} images"
@@ -58,9 +62,29 @@ class Crop(Op):
 
 @dataclass(kw_only=True, frozen=True)
 class Flip(Op):
-    """Mirror left and right."""
+    """Mirror left and right.
+
+    alternating: whatever p, an image shown as it is in one epoch is mirrored in the next, so that two epochs show both
+    forms of all of them; which comes first is drawn once (Jordan 2024, arXiv:2404.00498).
+    """
 
     p: float = 0.5
+    alternating: bool = False
+
+    @property
+    def fixed_shape(self) -> bool:
+        return True
+
+    @property
+    def takes_turns(self) -> bool:
+        return self.alternating
+
+    def chosen(self, n: int, generator: torch.Generator, mirrored: Tensor | None) -> Tensor:
+        if not self.alternating:
+            return super().chosen(n, generator, mirrored)
+        if mirrored is None:
+            raise ValueError("Flip(alternating=True) needs to be told whose turn it is: Policy.draw(..., mirrored=...)")
+        return mirrored
 
     def draw(self, n: int, size: Size, generator: torch.Generator) -> Params:
         return {}

@@ -36,8 +36,25 @@ class Op(ABC):
         """Whether pixels are computed, so that `apply` returns float32, rather than copied."""
         return False
 
+    @property
+    def fixed_shape(self) -> bool:
+        """Whether `apply` works with parameters on the device, by operations whose shapes depend on no value.
+
+        Such ops can be part of a CUDA graph.
+        """
+        return False
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether samples take turns between epochs, instead of being chosen at random."""
+        return False
+
     def check(self, size: Size) -> None:  # noqa: B027 - most ops work on any size
         """Refuse image sizes (height, width) that the op cannot work on. Raises ValueError."""
+
+    def chosen(self, n: int, generator: torch.Generator, mirrored: Tensor | None) -> Tensor:
+        """Which of n samples (n,) the op applies to. mirrored (n,): for ops that take turns between epochs."""
+        return torch.rand(n, generator=generator, dtype=torch.float64) < self.p
 
     @abstractmethod
     def draw(self, n: int, size: Size, generator: torch.Generator) -> Params:
@@ -51,10 +68,10 @@ class Op(ABC):
         """
 
 
-def draw(op: Op, n: int, size: Size, generator: torch.Generator) -> Params:
+def draw(op: Op, n: int, size: Size, generator: torch.Generator, mirrored: Tensor | None = None) -> Params:
     """The parameters of `op` for n samples, and which of them it applies to."""
     op.check(size)
-    return {APPLIES: torch.rand(n, generator=generator, dtype=torch.float64) < op.p, **op.draw(n, size, generator)}
+    return {APPLIES: op.chosen(n, generator, mirrored), **op.draw(n, size, generator)}
 
 
 def apply_where(
@@ -75,6 +92,11 @@ def apply_where(
     there = rows.to(images.device, non_blocking=True)
     part = op.apply(images.index_select(0, there), select(params, rows), generator)
     return images.index_copy_(0, there, part) if overwrite else images.index_copy(0, there, part)
+
+
+def apply_fixed(op: Op, images: Tensor, applies: Tensor, params: Params, generator: torch.Generator) -> Tensor:
+    """The same by operations of fixed shape: everything is computed, then chosen. `applies` and `params` on the device."""
+    return torch.where(applies[:, None, None, None], op.apply(images, params, generator), images)
 
 
 def select(params: Params, rows: Tensor) -> Params:

@@ -57,7 +57,7 @@ def _(op: Crop, size: Size) -> Transform:
 
 @transform.register
 def _(op: Flip, size: Size) -> Transform:
-    return A.HorizontalFlip(p=op.p)
+    return A.NoOp() if op.alternating else A.HorizontalFlip(p=op.p)  # alternating: done by the policy
 
 
 @transform.register

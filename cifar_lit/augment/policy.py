@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifar_lit.augment.op import APPLIES, Op, Params, Size, apply_where, draw, present, select
+from cifar_lit.augment.op import APPLIES, Op, Params, Size, apply_fixed, apply_where, draw, present, select
 
 # For each op by name: its parameters, a row a sample, and which samples it applies to.
 Draws = dict[str, Params]
@@ -34,11 +34,19 @@ class Policy:
         """Whether the policy runs on batches of tensors."""
         return not self.unbatched
 
-    def draw(self, n: int, size: Size, generator: torch.Generator) -> Draws:
-        """Every random number but noise of n samples of `size` (height, width), say of a split for an epoch."""
+    @property
+    def fixed_shape(self) -> bool:
+        """Whether the policy can be part of a CUDA graph."""
+        return all(op.fixed_shape for op in self.ops.values())
+
+    def draw(self, n: int, size: Size, generator: torch.Generator, mirrored: Tensor | None = None) -> Draws:
+        """Every random number but noise of n samples of `size` (height, width), say of a split for an epoch.
+
+        mirrored: which of them an alternating flip turns, (n,) bool.
+        """
         if not self.batched:
             raise ValueError(f"augment: {self.unbatched} has no batched form: allowed is the engine of worker processes")
-        return {name: draw(op, n, size, generator) for name, op in self.ops.items()}
+        return {name: draw(op, n, size, generator, mirrored) for name, op in self.ops.items()}
 
     def rows(self, draws: Draws, indices: Tensor) -> Draws:
         """The draws of a batch. indices: (n,) on the host."""
@@ -56,15 +64,22 @@ class Policy:
             result = apply_where(op, result, params[APPLIES], params, generator, overwrite=result is not images)
         return result
 
-    def per_image(self, size: Size) -> Callable[[np.ndarray, int], np.ndarray]:
-        """A function of an image (H, W, 3) uint8 of `size` (height, width) and a seed, for worker processes."""
+    def apply_fixed(self, images: Tensor, draws: Draws, generator: torch.Generator) -> Tensor:
+        """As `apply`, of a policy of fixed shape, with the draws on the device."""
+        for name, op in self.ops.items():
+            images = apply_fixed(op, images, draws[name][APPLIES], draws[name], generator)
+        return images
+
+    def per_image(self, size: Size) -> Callable[..., np.ndarray]:
+        """A function of an image (H, W, 3) uint8 of `size` (height, width), a seed, and mirrored: whether an alternating
+        flip turns it. For worker processes."""
         for op in self.ops.values():
             op.check(size)
         return _PerImage(self.ops, size)
 
 
 class _PerImage:
-    """The policy by albumentations. The result is a pure function of image and seed.
+    """The policy by albumentations. The result is a pure function of image, seed and mirrored.
 
     All transforms share one numpy and one Python generator, reseeded for every image. albumentations' own seeding gives
     the same seed to every transform, whose choices then agree: no flipped image without a large shift, say.
@@ -72,9 +87,10 @@ class _PerImage:
 
     def __init__(self, ops: dict[str, Op], size: Size) -> None:
         self.ops, self.size = ops, size
+        self.alternating = any(op.takes_turns for op in ops.values())
         self.compose: Callable | None = None
 
-    def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
+    def __call__(self, image: np.ndarray, seed: int, mirrored: bool = False) -> np.ndarray:
         if self.compose is None:
             from cifar_lit.augment import per_image  # slow: albumentations; wanted in worker processes only
 
@@ -87,6 +103,8 @@ class _PerImage:
             "uinteger": 0,
         }
         self.python.seed(state ^ stream)
+        if self.alternating and mirrored:  # albumentations knows of no epochs
+            image = np.ascontiguousarray(image[:, ::-1])
         return self.compose(image=image)["image"]
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import lightning as L
 
+from cifar_lit.task import Task
+
 log = logging.getLogger(__name__)
 
 _HEADER = "    epoch   train loss    acc     val loss    acc   top-5        lr   seconds  images/s"
@@ -26,7 +28,7 @@ class EpochTable(L.Callback):
         better = row.get("val/acc", 0.0) > self.best
         self.best = max(self.best, row.get("val/acc", 0.0))
         if trainer.is_global_zero:
-            log.info("%s", _line(trainer.current_epoch + 1, str(epochs(trainer)), row) + ("  *" if better else ""))
+            log.info("%s", _line(trainer.current_epoch + 1, str(epochs(trainer, task)), row) + ("  *" if better else ""))
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -35,11 +37,12 @@ class EpochTable(L.Callback):
         self.best = state_dict["best"]
 
 
-def epochs(trainer: L.Trainer) -> int | str:
+def epochs(trainer: L.Trainer, task: L.LightningModule) -> int | str:
     """How many epochs a run will have at most, or `-` where nothing says."""
     limits = [trainer.max_epochs] if trainer.max_epochs and trainer.max_epochs > 0 else []
-    if trainer.max_steps > 0 and trainer.num_training_batches:
-        limits.append(math.ceil(trainer.max_steps * trainer.accumulate_grad_batches / trainer.num_training_batches))
+    if trainer.max_steps > 0:
+        assert isinstance(task, Task)
+        limits.append(math.ceil(trainer.max_steps / task.steps_per_epoch))
     return min(limits, default="-")
 
 

@@ -42,7 +42,7 @@ class ProgressBar(L.Callback):
             auto_refresh=False,
         )
         total = trainer.num_training_batches
-        self.row = self.bar.add_task(f"epoch {trainer.current_epoch + 1}/{epochs(trainer)}", total=total, note="")
+        self.row = self.bar.add_task(f"epoch {trainer.current_epoch + 1}/{epochs(trainer, task)}", total=total, note="")
         self.bar.start()
         self.due = 0.0
 
@@ -55,15 +55,14 @@ class ProgressBar(L.Callback):
         speed = task.epoch_images / (time.perf_counter() - task.epoch_started)
         note = (
             f"loss {means['loss']:.3f}  acc {100 * means['acc']:5.2f}%{self.validation}"
-            f"  {speed * trainer.world_size:,.0f} images/s  {self._left(trainer)} left"
+            f"  {speed * trainer.world_size:,.0f} images/s  {self._left(trainer.global_step, task.total_steps)} left"
         )
         self.bar.update(self.row, completed=batch_idx + 1, note=note)
         self.bar.refresh()
 
-    def _left(self, trainer: L.Trainer) -> str:
-        done = trainer.global_step - self.first_step
-        remaining = float(trainer.estimated_stepping_batches) - trainer.global_step
-        if not done or remaining == float("inf"):
+    def _left(self, step: int, total_steps: int) -> str:
+        done, remaining = step - self.first_step, total_steps - step
+        if not done:
             return "?"
         seconds = round((time.monotonic() - self.started) / done * remaining)
         hours, minutes = seconds // 3600, seconds % 3600 // 60

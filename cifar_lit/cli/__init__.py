@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import DictConfig, open_dict
 
 from cifar_lit import runs
-from cifar_lit.cli import errors, help_page, places, resuming, types
+from cifar_lit.cli import errors, help_page, places, repeat, resuming, types
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ def command(main: Callable[[], Any]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     places.forget()
     try:
+        arguments = repeat.expanded(arguments)
         if {"-m", "--multirun"} & set(arguments) and any(re.match(r"trainer(\.strategy)?=.*ddp", a) for a in arguments):
             raise errors.UsageError(errors.DDP_SWEEP)
         sys.argv[1:] = _with_recorded(arguments)

@@ -5,6 +5,7 @@ from pathlib import Path
 _HEAD = """\
 python train.py [group=option ...] [key=value ...]     train one network
 python train.py -m group=option,option key=1,2,3       sweep: one job for each combination
+python train.py repeat=5 [...]                         five seeds, one after the other: mean and deviation
 python train.py --cfg job [...]                        show the configuration and stop
 
   python train.py model=resnet34 optim=adam_onecycle

@@ -9,7 +9,7 @@ from cifar_lit.cli.errors import UsageError
 
 # What may differ: where things are, how fast they are read, what is told to whom, and when to stop.
 FREE = (
-    "callbacks.", "logger.", "resume", "run_dir", "overrides", "name", "evaluate", "objective", "data.root",
+    "callbacks.", "logger.", "resume", "run_dir", "overrides", "name", "evaluate", "test_time_flip", "objective", "data.root",
     "data.download", "data.fallback", "data.workers", "data.eval_batch_size", "trainer.max_time",
 )  # fmt: skip
 

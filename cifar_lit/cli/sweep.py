@@ -9,6 +9,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from cifar_lit import runs
+from cifar_lit.cli import repeat
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,10 @@ class SweepTable(Callback):
         jobs = sorted(runs.find(folder), key=lambda path: (len(path.name), path.name))
         rows = [(path, runs.read_summary(path) or {"status": "killed"}) for path in jobs]
         _print(folder, rows)
+        seeds = repeat.over_seeds([summary for _, summary in rows])
+        if seeds:
+            repeat.write(folder, seeds)
+            _print_seeds(folder, seeds)
         if any(summary["status"] != "finished" for _, summary in rows):
             print(f"\nRun what has not finished: the same command, with hydra.sweep.dir={folder}", flush=True)
             sys.exit(1)
@@ -47,5 +52,28 @@ def _print(folder: Path, rows: list[tuple[Path, dict[str, Any]]]) -> None:
             status,
             *("-" if score is None else f"{100 * score:.2f}" for score in scores),
             "-" if seconds is None else f"{seconds:,.1f} s",
+        )
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def _print_seeds(folder: Path, rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console  # as above
+    from rich.table import Table
+
+    table = Table(title=f"Over seeds: mean and standard deviation ({folder / repeat.FILE})", title_justify="left")
+    table.add_column("setting")
+    for name in ("seeds", "val", "test", "lowest test", "prepare", "compile", "train"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        own = [item for item in row["overrides"] if not all(item in other["overrides"] for other in rows)]
+        spread = {name: f"{100 * s['mean']:.2f} ± {100 * s['std']:.2f}" for name, s in row.items() if name.endswith("/acc")}
+        times = {name: f"{s['mean']:,.1f} s" for name, s in row.items() if name.endswith("_seconds")}
+        lowest = f"{100 * row['test/acc']['min']:.2f}" if "test/acc" in row else "-"
+        table.add_row(
+            " ".join(own) or "all of them",
+            str(row["runs"]),
+            *(spread.get(name, "-") for name in ("val/acc", "test/acc")),
+            lowest,
+            *(times.get(f"{name}_seconds", "-") for name in ("prepare", "compile", "train")),
         )
     Console(width=None if sys.stdout.isatty() else 140).print(table)

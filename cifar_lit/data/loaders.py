@@ -4,21 +4,23 @@
 `WorkerLoader` augments image by image in worker processes; `PlainLoader` reads in order and augments nothing.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from math import ceil
 from weakref import proxy
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from cifar_lit.augment.policy import Policy
+from cifar_lit.augment.policy import Draws, Policy
+from cifar_lit.data.course import Course
 from cifar_lit.data.dataset import Split
-from cifar_lit.data.order import shuffled
+from cifar_lit.data.order import mirrored, shuffled
 from cifar_lit.seeding import derive, torch_generator
 
 Batch = tuple[Tensor, Tensor]
@@ -34,7 +36,10 @@ class Place:
 
 
 class Normalize:
-    """Pixels (N, 3, H, W) on the 0..255 scale, of any dtype, to float32 of mean 0 and deviation 1 a channel."""
+    """Pixels (N, 3, H, W) on the 0..255 scale, of any dtype, to float32 of mean 0 and deviation 1 a channel.
+
+    Called with a number of pixels a side, it resizes them first (bilinear, antialiased).
+    """
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> None:
         """mean, std: of the pixels as fractions of 255."""
@@ -42,7 +47,9 @@ class Normalize:
         deviation = torch.tensor(std, device=device).mul(255).clamp(min=1e-3)  # a constant channel has none
         self.scale = deviation.reciprocal()[:, None, None]
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, pixels: int | None = None) -> Tensor:
+        if pixels is not None and (pixels, pixels) != images.shape[2:]:
+            images = F.interpolate(images.float(), size=(pixels, pixels), mode="bilinear", antialias=True)
         return (images - self.mean).mul_(self.scale)
 
 
@@ -59,9 +66,10 @@ class TrainingLoader(ABC):
     the epoch only when the first batch is wanted.
     """
 
-    def __init__(self, length: int, batch_size: int, *, seed: int, place: Place, drop_last: bool) -> None:
-        self.length, self.batch_size = length, batch_size
-        self.seed, self.place, self.drop_last = seed, place, drop_last
+    def __init__(self, length: int, *, course: Course, seed: int, place: Place) -> None:
+        self.length, self.course = length, course
+        self.seed, self.place = seed, place
+        self.share = length // place.processes
         self.epoch = 0
 
     @property
@@ -75,50 +83,58 @@ class TrainingLoader(ABC):
 
     def batches(self) -> list[Tensor]:
         """Indices (n,) of each batch. All processes get the same number: up to processes - 1 images are left out."""
-        share = self.length // self.place.processes
-        order = shuffled(self.length, self.seed, self.epoch)[self.place.rank :: self.place.processes][:share]
-        batches = list(order.split(self.batch_size))
-        return batches[:-1] if self.drop_last and len(batches[-1]) < self.batch_size else batches
+        order = shuffled(self.length, self.seed, self.epoch)[self.place.rank :: self.place.processes]
+        lengths = self.course.lengths(self.share, self.epoch)
+        return list(order[: sum(lengths)].split(lengths))
+
+    def pixels(self) -> list[int | None]:
+        """Pixels a side of the images of each batch; None: as they are."""
+        lengths = self.course.lengths(self.share, self.epoch)
+        return [self.course.pixels(self.share, self.epoch, seen) for seen in accumulate([0, *lengths[:-1]])]
 
     @abstractmethod
     def __iter__(self) -> Iterator[Batch]:
         """The batches of one epoch."""
 
     def __len__(self) -> int:
-        share = self.length // self.place.processes / self.batch_size
-        return math.floor(share) if self.drop_last else math.ceil(share)
+        return len(self.course.lengths(self.share, self.epoch))
 
 
 class DeviceLoader(TrainingLoader):
     """The split resident on the device as uint8; a batch is gathered, augmented and normalised there."""
 
-    def __init__(self, split: Split, policy: Policy, normalize: Normalize, **order: object) -> None:
-        super().__init__(len(split.labels), **order)  # type: ignore[arg-type]
+    def __init__(self, split: Split, policy: Policy, normalize: Normalize, **run: object) -> None:
+        super().__init__(len(split.labels), **run)  # type: ignore[arg-type]
         images, labels = to_tensor(split)
         self.images, self.labels = images.to(self.place.device), labels.to(self.place.device)
         self.policy, self.normalize = policy, normalize
 
+    def draw(self) -> Draws:
+        """Every random number of the epoch but noise, on the host."""
+        size = (self.images.shape[2], self.images.shape[3])
+        turned = mirrored(self.length, self.seed, self.epoch)
+        return self.policy.draw(self.length, size, torch_generator(self.seed, "augment", self.epoch), turned)
+
     def __iter__(self) -> Iterator[Batch]:
         device, epoch = self.place.device, self.epoch
-        size = (self.images.shape[2], self.images.shape[3])
-        draws = self.policy.draw(self.length, size, torch_generator(self.seed, "augment", epoch))
-        for step, indices in enumerate(self.batches()):
+        draws = self.draw()
+        for step, (indices, pixels) in enumerate(zip(self.batches(), self.pixels(), strict=True)):
             noise = torch_generator(self.seed, "noise", epoch, step, self.place.rank, device=device)
             # index_select copies whole images: on a CPU, twenty times as fast as images[rows]
             rows = indices.to(device, non_blocking=True)
             images = self.policy.apply(self.images.index_select(0, rows), self.policy.rows(draws, indices), noise)
-            yield self.normalize(images), self.labels[rows]
+            yield self.normalize(images, pixels), self.labels[rows]
 
 
 class _AugmentedImages(Dataset[tuple[np.ndarray, int]]):
-    """Looked up by (epoch, index), so that a sample's augmentation depends on nothing else, in whichever worker."""
+    """Looked up by (epoch, index, mirrored), so that a sample's augmentation depends on nothing else, in whichever worker."""
 
-    def __init__(self, split: Split, transform: Callable[[np.ndarray, int], np.ndarray], seed: int) -> None:
+    def __init__(self, split: Split, transform: Callable[..., np.ndarray], seed: int) -> None:
         self.split, self.transform, self.seed = split, transform, seed
 
-    def __getitem__(self, place: tuple[int, int]) -> tuple[np.ndarray, int]:
-        epoch, index = place
-        image = self.transform(np.array(self.split.images[index]), derive(self.seed, "augment", epoch, index))
+    def __getitem__(self, place: tuple[int, int, bool]) -> tuple[np.ndarray, int]:
+        epoch, index, turned = place
+        image = self.transform(np.array(self.split.images[index]), derive(self.seed, "augment", epoch, index), turned)
         return image, int(self.split.labels[index])
 
 
@@ -141,8 +157,8 @@ class WorkerLoader(TrainingLoader):
     to end, and torch then waits 5 seconds for each of them.
     """
 
-    def __init__(self, split: Split, policy: Policy, normalize: Normalize, workers: int, **order: object) -> None:
-        super().__init__(len(split.labels), **order)  # type: ignore[arg-type]
+    def __init__(self, split: Split, policy: Policy, normalize: Normalize, workers: int, **run: object) -> None:
+        super().__init__(len(split.labels), **run)  # type: ignore[arg-type]
         transform = policy.per_image((split.images.shape[1], split.images.shape[2]))
         self.normalize = normalize
         self.loader = DataLoader(
@@ -159,9 +175,10 @@ class WorkerLoader(TrainingLoader):
         def __init__(self, order: TrainingLoader) -> None:
             self.order = proxy(order)
 
-        def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-            epoch = self.order.epoch
-            return ([(epoch, index) for index in indices.tolist()] for indices in self.order.batches())
+        def __iter__(self) -> Iterator[list[tuple[int, int, bool]]]:
+            order, epoch = self.order, self.order.epoch
+            turned = mirrored(order.length, order.seed, epoch).tolist()
+            return ([(epoch, index, turned[index]) for index in indices.tolist()] for indices in order.batches())
 
         def __len__(self) -> int:
             return len(self.order)
@@ -171,9 +188,9 @@ class WorkerLoader(TrainingLoader):
         del self.loader
 
     def __iter__(self) -> Iterator[Batch]:
-        for images, labels in self.loader:
-            pixels = images.to(self.place.device, non_blocking=True).permute(0, 3, 1, 2).contiguous()
-            yield self.normalize(pixels), labels.to(self.place.device, non_blocking=True)
+        for (images, labels), pixels in zip(self.loader, self.pixels(), strict=False):  # a strict one would ask once more
+            stored = images.to(self.place.device, non_blocking=True).permute(0, 3, 1, 2).contiguous()
+            yield self.normalize(stored, pixels), labels.to(self.place.device, non_blocking=True)
 
 
 class PlainLoader:
@@ -186,8 +203,8 @@ class PlainLoader:
         self.normalize, self.place = normalize, place
         own = slice(place.rank, None, place.processes)
         self.split = Split(split.images[own], split.labels[own])
-        largest = math.ceil(len(split.labels) / place.processes)
-        batches = math.ceil(largest / batch_size)
+        largest = ceil(len(split.labels) / place.processes)
+        batches = ceil(largest / batch_size)
         if place.processes == 1:
             self.edges = [*range(0, largest, batch_size), largest]
         else:

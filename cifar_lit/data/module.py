@@ -4,6 +4,8 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from itertools import pairwise
+from math import ceil
 from pathlib import Path
 
 import lightning as L
@@ -11,8 +13,10 @@ import torch
 
 from cifar_lit.augment.policy import Policy
 from cifar_lit.data import cifar100, folder, synthetic
+from cifar_lit.data.course import Course
 from cifar_lit.data.dataset import DataError, DataMissing, Dataset, Split
-from cifar_lit.data.loaders import DeviceLoader, Normalize, Place, PlainLoader, TrainingLoader, WorkerLoader
+from cifar_lit.data.fixed_shape import FixedShapeLoader
+from cifar_lit.data.loaders import DeviceLoader, Normalize, Place, PlainLoader, TrainingLoader, WorkerLoader, to_tensor
 from cifar_lit.data.order import holdout
 
 log = logging.getLogger(__name__)
@@ -21,6 +25,7 @@ ENGINES = ("auto", "device", "workers")
 VALIDATIONS = ("holdout", "test")
 # A split larger than this share of the device's free memory is streamed rather than kept there.
 _RESIDENT_SHARE = 0.4
+_EVAL_BATCH_SIZE = {False: 500, True: 2500}  # on CUDA or not
 
 
 def cores() -> int:
@@ -33,39 +38,57 @@ class ImageData(L.LightningDataModule, ABC):
     """Images of one source.
 
     validation: `holdout` keeps `val_size` stratified training images for choosing, and the test images are seen once, at
-    the end; `test` validates on the test images, as many papers do. engine: `device` augments whole batches on the
-    training device, `workers` image by image in `workers` processes, `auto` takes `device` where the policy allows.
+    the end; `test` validates on the test images, as many papers do. eval_batch_size: null is 500, on CUDA 2,500. engine:
+    `device` augments whole batches on the training device, `workers` image by image in `workers` processes, `auto` takes
+    `device` where the policy allows. batch_sizes, sizes: what holds from which share of the run on, see Course; null is
+    the same throughout.
     """
 
     augment: Policy
     seed: int
     batch_size: int
-    eval_batch_size: int
+    eval_batch_size: int | None
     validation: str
     val_size: int
     engine: str
     workers: int | None
     drop_last: bool
+    batch_sizes: dict[float, int] | None
+    sizes: dict[float, int] | None
+    epochs: float = field(default=1.0, init=False)
+    in_graph: bool = field(default=False, init=False)
     dataset: Dataset | None = field(default=None, init=False)
     promised: int = field(default=0, init=False)
-    worker_loader: WorkerLoader | None = field(default=None, init=False)
+    loader: TrainingLoader | None = field(default=None, init=False)
     place: Place = field(default=Place(torch.device("cpu")), init=False)
 
     def __post_init__(self) -> None:
         super().__init__()
         for name in ("batch_size", "eval_batch_size"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"data.{name}={getattr(self, name)}: allowed is 1 or more")
         for name, allowed in (("engine", ENGINES), ("validation", VALIDATIONS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"data.{name}={getattr(self, name)}: allowed is {', '.join(allowed)}")
+        _ = self.course  # checks its stages
         if self.engine == "device" and not self.augment.batched:
             raise ValueError(f"data.engine=device: {self.augment.unbatched} has no batched form; use data.engine=workers")
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"data.workers={self.workers}: allowed is 0 or more, or null for one a core")
 
+    @property
+    def course(self) -> Course:
+        """The batches of the run, `epochs` long: a caller that knows better than 1 sets it."""
+        return Course(
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            drop_last=self.drop_last,
+            batch_sizes=self.batch_sizes,
+            sizes=self.sizes,
+        )
+
     @abstractmethod
-    def sizes(self) -> tuple[int, int]:
+    def counts(self) -> tuple[int, int]:
         """How many training and test images there will be, found out without reading any. Raises DataError."""
 
     @abstractmethod
@@ -80,15 +103,17 @@ class ImageData(L.LightningDataModule, ABC):
                 f"data.val_size={self.val_size} of {images} training images: allowed is 1 to {images - 1};"
                 " data.validation=test holds none out"
             )
-        if self.batch_size > self.training_images():
-            raise ValueError(f"data.batch_size={self.batch_size} is more than the {self.training_images()} images to train on")
+        largest = max(self.batch_sizes.values()) if self.batch_sizes else self.batch_size
+        if largest > self.training_images():
+            name = "batch_sizes" if self.batch_sizes else "batch_size"
+            raise ValueError(f"data.{name}={largest} is more than the {self.training_images()} images to train on")
 
     def training_images(self) -> int:
-        """How many images an epoch has: by what `sizes` promises until they are read."""
+        """How many images an epoch has: by what `counts` promises until they are read."""
         if self.dataset is not None:
             images = len(self.dataset.train.labels)
         else:
-            self.promised = self.promised or self.sizes()[0]
+            self.promised = self.promised or self.counts()[0]
             images = self.promised
         return images - self.val_size if self.validation == "holdout" else images
 
@@ -123,24 +148,32 @@ class ImageData(L.LightningDataModule, ABC):
         assert self.dataset is not None
         return Normalize(self.dataset.mean, self.dataset.std, self.place.device)
 
+    def sample(self, count: int) -> torch.Tensor:
+        """About `count` training images (n, 3, H, W), evenly spaced, normalised and not augmented, on the device."""
+        spaced = slice(None, None, max(1, len(self.train.labels) // count))
+        images, _ = to_tensor(Split(self.train.images[spaced], self.train.labels[spaced]))
+        return self.normalize(images.to(self.place.device))
+
     def train_dataloader(self) -> TrainingLoader:
-        order = {
-            "batch_size": self.batch_size,
-            "seed": self.seed,
-            "place": self.place,
-            "drop_last": self.drop_last,
-        }
+        if self.loader is None:
+            self.loader = self._training_loader()
+        if self.trainer is not None:  # asks again before every epoch where the batch size changes: the length does too
+            self.loader.set_epoch(self.trainer.current_epoch)
+        return self.loader
+
+    def _training_loader(self) -> TrainingLoader:
+        run = {"course": self.course, "seed": self.seed, "place": self.place}
+        if self.chosen_engine == "device" and self.in_graph and self.augment.fixed_shape:
+            return FixedShapeLoader(self.train, self.augment, self.normalize, **run)
         if self.chosen_engine == "device":
-            return DeviceLoader(self.train, self.augment, self.normalize, **order)
-        self.teardown()
+            return DeviceLoader(self.train, self.augment, self.normalize, **run)
         workers = cores() if self.workers is None else self.workers
-        self.worker_loader = WorkerLoader(self.train, self.augment, self.normalize, workers, **order)
-        return self.worker_loader
+        return WorkerLoader(self.train, self.augment, self.normalize, workers, **run)
 
     def teardown(self, stage: str | None = None) -> None:
-        if self.worker_loader is not None:
-            self.worker_loader.close()
-            self.worker_loader = None
+        if isinstance(self.loader, WorkerLoader):
+            self.loader.close()
+        self.loader = None
 
     def val_dataloader(self) -> PlainLoader:
         return self._plain(self.validate)
@@ -150,7 +183,22 @@ class ImageData(L.LightningDataModule, ABC):
         return self._plain(self.dataset.test)
 
     def _plain(self, split: Split) -> PlainLoader:
-        return PlainLoader(split, self.normalize, self.eval_batch_size, place=self.place, resident=self.chosen_engine == "device")
+        batch_size = self.eval_batch_size or _EVAL_BATCH_SIZE[self.place.device.type == "cuda"]
+        return PlainLoader(split, self.normalize, batch_size, place=self.place, resident=self.chosen_engine == "device")
+
+    def shapes(self) -> list[tuple[bool, int, int]]:
+        """Every shape of batch that the run will see: in training or not, images, pixels a side."""
+        course, share = self.course, len(self.train.labels) // self.place.processes
+        size = self.train.images.shape[1]
+        training = set()
+        for epoch in range(ceil(self.epochs)):
+            seen = 0
+            for images in course.lengths(share, epoch):
+                training.add((True, images, course.pixels(share, epoch, seen) or size))
+                seen += images
+        loaders = (self.val_dataloader(), self.test_dataloader())
+        evaluated = {(False, end - start, size) for loader in loaders for start, end in pairwise(loader.edges)}
+        return sorted(training | evaluated, reverse=True)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -169,7 +217,7 @@ class CIFAR100(ImageData):
         if self.fallback not in (None, "synthetic"):
             raise ValueError(f"data.fallback={self.fallback}: allowed is synthetic or null")
 
-    def sizes(self) -> tuple[int, int]:
+    def counts(self) -> tuple[int, int]:
         if cifar100.find(Path(self.root)) is None and not self.download and self.fallback is None:
             raise DataError(
                 f"no CIFAR-100 under data.root={self.root}, and data.download=false: put it there, or use data=synthetic"
@@ -202,7 +250,7 @@ class Folder(ImageData):
     root: str
     image_size: int | None
 
-    def sizes(self) -> tuple[int, int]:
+    def counts(self) -> tuple[int, int]:
         return folder.count(Path(self.root))
 
     def read(self) -> Dataset:
@@ -223,7 +271,7 @@ class Synthetic(ImageData):
             if getattr(self, name) < 1:
                 raise ValueError(f"data.{name}={getattr(self, name)}: allowed is 1 or more")
 
-    def sizes(self) -> tuple[int, int]:
+    def counts(self) -> tuple[int, int]:
         return 100 * self.train_per_class, 100 * self.test_per_class
 
     def read(self) -> Dataset:

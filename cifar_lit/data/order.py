@@ -29,6 +29,12 @@ def holdout(labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
+def mirrored(length: int, seed: int, epoch: int) -> Tensor:
+    """Which images (length,) an alternating flip turns in an epoch: a half drawn once, and then each half in turn."""
+    first = torch.rand(length, generator=torch_generator(seed, "mirrored")) < 0.5
+    return first ^ bool(epoch % 2)
+
+
 def shuffled(length: int, seed: int, epoch: int) -> Tensor:
     """The order (length,) of an epoch: a permutation that only the seed and the epoch decide."""
     return torch.randperm(length, generator=torch_generator(seed, "order", epoch))

@@ -1,11 +1,14 @@
-"""What the residual families share: argument checks, stem, stochastic depth, initialisation."""
+"""What the networks share: argument checks, stem, stochastic depth, initialisation."""
 
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-STEMS = ("cifar", "imagenet")
+from cifar_lit.model.whitening import PatchWhitening
+
+STEMS = ("cifar", "imagenet", "whitening")
 POOLS = ("avg", "max")
+INITS = ("kaiming", "dirac")
 
 
 def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
@@ -46,16 +49,22 @@ def check_stages(layers: list[int], widths: list[int]) -> None:
         raise ValueError(f"model.layers={layers} and model.widths={widths} must be equally long: one number a stage")
 
 
-def stem_conv(stem: str, width: int) -> nn.Conv2d:
-    """First convolution: 3x3 with stride 1 for 32x32 images, or 7x7 with stride 2 for images of ImageNet's size."""
+def stem_conv(stem: str, width: int) -> nn.Module:
+    """First convolution: 3x3 with stride 1 for 32x32 images, or 7x7 with stride 2 for images of ImageNet's size.
+
+    `whitening` puts a fixed whitening of 2x2 patches before a 3x3 convolution; images get a pixel smaller.
+    """
     if stem == "cifar":
         return nn.Conv2d(3, width, kernel_size=3, stride=1, padding=1, bias=False)
+    if stem == "whitening":
+        whitening = PatchWhitening(kernel_size=2)
+        return nn.Sequential(whitening, nn.Conv2d(whitening.channels, width, kernel_size=3, padding=1, bias=False))
     return nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
 
 
 def stem_pool(stem: str) -> nn.Module:
     """What follows the first convolution: nothing for images of 32x32."""
-    return nn.Identity() if stem == "cifar" else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+    return nn.MaxPool2d(kernel_size=3, stride=2, padding=1) if stem == "imagenet" else nn.Identity()
 
 
 def pool_features(features: Tensor, pool: str) -> Tensor:
@@ -99,8 +108,15 @@ def drop_path_rates(last: float, blocks: int) -> list[float]:
     return [last * (index + 1) / blocks for index in range(blocks)]
 
 
-def initialise(net: nn.Module) -> None:
-    """Kaiming's normal initialisation (fan out) of convolutions, as torchvision does it; the rest keeps PyTorch's own."""
+def initialise(net: nn.Module, init: str = "kaiming") -> None:
+    """First weights of the convolutions; the rest keeps PyTorch's own.
+
+    kaiming: normal, fan out, as torchvision does it (He et al. 2015). dirac: as many filters as there are input channels
+    pass their channel on, and the others keep PyTorch's own (Zagoruyko & Komodakis 2017; Jordan 2024).
+    """
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if init == "dirac":
+                nn.init.dirac_(module.weight.data[: module.in_channels])
+            else:
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

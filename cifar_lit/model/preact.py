@@ -5,6 +5,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from cifar_lit.model.parts import (
+    INITS,
     POOLS,
     STEMS,
     check_choice,
@@ -58,7 +59,8 @@ class PreActResNet(nn.Module):
     """Pre-activation residual network of basic blocks: images (N, 3, H, W) -> logits (N, num_classes).
 
     layers, widths: blocks and channels of each stage; every stage but the first halves H and W. stem_width: channels of the first
-    convolution; null takes widths[0]. stem: "cifar" (3x3, stride 1, no pooling) or "imagenet" (7x7, stride 2, then max-pooling).
+    convolution; null takes widths[0]. stem: "cifar" (3x3, stride 1, no pooling) or "imagenet" (7x7, stride 2, then max-pooling)
+    or "whitening" (see stem_conv). init: "kaiming" or "dirac" (see initialise).
     pool: "avg" or "max". dropout: share of features dropped before the classifier. block_dropout: share dropped between the two
     convolutions of every block. drop_path: stochastic depth's rate in the last block, linear over depth.
     zero_init_residual: every residual branch starts at zero.
@@ -79,6 +81,7 @@ class PreActResNet(nn.Module):
         block_dropout: float = 0.0,
         drop_path: float = 0.0,
         zero_init_residual: bool = False,
+        init: str = "kaiming",
     ) -> None:
         check_stages(layers, widths)
         check_size("num_classes", num_classes)
@@ -90,6 +93,7 @@ class PreActResNet(nn.Module):
         check_share("block_dropout", block_dropout)
         check_share("drop_path", drop_path)
         check_flag("zero_init_residual", zero_init_residual)
+        check_choice("init", init, INITS)
         super().__init__()
         self.stage_names = [f"layer{number}" for number in range(1, len(layers) + 1)]
         self.pool = pool
@@ -110,7 +114,7 @@ class PreActResNet(nn.Module):
         self.dropout = dropout_layer(dropout)
         self.fc = nn.Linear(channels, num_classes)
 
-        initialise(self)
+        initialise(self, init)
         if zero_init_residual:
             for module in self.modules():
                 if isinstance(module, PreActBlock):

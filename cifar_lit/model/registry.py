@@ -9,10 +9,16 @@ from torch import nn
 
 from cifar_lit.model.preact import PreActResNet
 from cifar_lit.model.resnet import ResNet
+from cifar_lit.model.speednet import SpeedNet
 from cifar_lit.model.timm_model import create
 
 # The only networks a description can name: no import path is ever followed, so foreign weights cannot choose code to run.
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"ResNet": ResNet, "PreActResNet": PreActResNet, "timm": create}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "ResNet": ResNet,
+    "PreActResNet": PreActResNet,
+    "SpeedNet": SpeedNet,
+    "timm": create,
+}
 
 # Says where the first weights come from, not what the network is. A rebuilt network gets its weights from the checkpoint.
 NOT_DESCRIBED = "pretrained"

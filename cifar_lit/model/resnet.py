@@ -8,6 +8,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from cifar_lit.model.parts import (
+    INITS,
     POOLS,
     STEMS,
     check_choice,
@@ -95,7 +96,8 @@ class ResNet(nn.Module):
     """Residual network: images (N, 3, H, W) -> logits (N, num_classes).
 
     block: "basic" or "bottleneck". layers, widths: blocks and channels of each stage; every stage but the first halves H and W.
-    stem: "cifar" (3x3, stride 1, no pooling) or "imagenet" (7x7, stride 2, then max-pooling). pool: "avg" or "max".
+    stem: "cifar" (3x3, stride 1, no pooling) or "imagenet" (7x7, stride 2, then max-pooling) or "whitening" (see stem_conv).
+    pool: "avg" or "max". init: "kaiming" or "dirac" (see initialise).
     dropout: share of features dropped before the classifier. drop_path: of the last block, linear over depth.
     zero_init_residual: every residual branch starts at zero (Goyal et al. 2017).
 
@@ -114,6 +116,7 @@ class ResNet(nn.Module):
         dropout: float = 0.0,
         drop_path: float = 0.0,
         zero_init_residual: bool = False,
+        init: str = "kaiming",
     ) -> None:
         check_choice("block", block, tuple(BLOCKS))
         check_stages(layers, widths)
@@ -123,6 +126,7 @@ class ResNet(nn.Module):
         check_share("dropout", dropout)
         check_share("drop_path", drop_path)
         check_flag("zero_init_residual", zero_init_residual)
+        check_choice("init", init, INITS)
         super().__init__()
         self.stage_names = [f"layer{number}" for number in range(1, len(layers) + 1)]
         self.pool = pool
@@ -143,7 +147,7 @@ class ResNet(nn.Module):
         self.dropout = dropout_layer(dropout)
         self.fc = nn.Linear(channels, num_classes)
 
-        initialise(self)
+        initialise(self, init)
         if zero_init_residual:
             for module in self.modules():
                 if isinstance(module, (BasicBlock, Bottleneck)):

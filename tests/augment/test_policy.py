@@ -65,9 +65,13 @@ def test_conf_runs_on_both_engines(name):
             policy.draw(4, SIZE, generator(0))
         return
     before = IMAGES.clone()
-    done = policy.apply(IMAGES, policy.draw(len(IMAGES), SIZE, generator(0)), generator(1))
+    done = policy.apply(
+        IMAGES, policy.draw(len(IMAGES), SIZE, generator(0), mirrored=torch.arange(len(IMAGES)) % 2 == 0), generator(1)
+    )
     assert done.shape == IMAGES.shape and done.min() >= 0 and done.max() <= 255
-    assert done.dtype == (torch.uint8 if name in ("none", "crop_flip", "crop_flip_mild", "cutout") else torch.float32)
+    assert done.dtype == (
+        torch.uint8 if name in ("none", "crop_flip", "crop_flip_mild", "crop_flip_alternating", "cutout") else torch.float32
+    )
     assert torch.equal(IMAGES, before)
 
 
@@ -80,7 +84,7 @@ def test_an_op_is_removed_by_null_or_by_deletion():
 
 def test_repr_names_every_op():
     assert repr(compose("none")) == "none"
-    assert repr(compose("crop_flip")) == "crop: Crop(p=1.0, padding=4, mode='constant'), flip: Flip(p=0.5)"
+    assert repr(compose("crop_flip")) == "crop: Crop(p=1.0, padding=4, mode='constant'), flip: Flip(p=0.5, alternating=False)"
 
 
 def test_a_batch_equals_its_rows_one_by_one():
@@ -214,6 +218,8 @@ BAD = [
     (lambda: Jitter(contrast=-0.1), "0 or more"),
     (lambda: OneOf(ops={}), "one op or more"),
     (lambda: OneOf(ops={"flip": Flip(p=0.0)}), "not all of p=0"),
+    (lambda: OneOf(ops={"flip": Flip(alternating=True)}), "an alternating flip cannot be"),
+    (lambda: Policy(flip=Flip(alternating=True)).draw(4, SIZE, generator(0)), "whose turn"),
     (lambda: Policy(flip=0.5), "flip is 0.5"),
     (
         lambda: Policy(erase=Erase(size=[8, 33], inside=True)).draw(1, SIZE, generator(0)),

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from cifar_lit.augment.erase import Erase
 from cifar_lit.augment.geometry import Crop, Flip
 from cifar_lit.augment.policy import Policy
+from cifar_lit.data.course import Course
 from cifar_lit.data.dataset import Split
+from cifar_lit.data.fixed_shape import FixedShapeLoader
 from cifar_lit.data.loaders import DeviceLoader, Normalize, Place, PlainLoader, WorkerLoader, to_tensor
 
 CPU = torch.device("cpu")
@@ -27,12 +30,17 @@ def normalize():
     return Normalize(MEAN, STD, CPU)
 
 
-def loader_of(engine, split=None, policy=None, *, batch_size=8, seed=0, rank=0, processes=1, drop_last=False, workers=0):
+def loader_of(
+    engine, split=None, policy=None, *, batch_size=8, seed=0, rank=0, processes=1, drop_last=False, workers=0, **changes
+):
     split, policy = split or numbered(), policy or Policy()
-    order = {"batch_size": batch_size, "seed": seed, "place": Place(CPU, rank, processes), "drop_last": drop_last}
+    course = Course(batch_size=batch_size, drop_last=drop_last, **changes)
+    run = {"course": course, "seed": seed, "place": Place(CPU, rank, processes)}
     if engine == "device":
-        return DeviceLoader(split, policy, normalize(), **order)
-    return WorkerLoader(split, policy, normalize(), workers, **order)
+        return DeviceLoader(split, policy, normalize(), **run)
+    if engine == "fixed shape":
+        return FixedShapeLoader(split, policy, normalize(), **run)
+    return WorkerLoader(split, policy, normalize(), workers, **run)
 
 
 def labels_of(loader):
@@ -224,3 +232,85 @@ def test_plain_images_are_the_splits():
     split = numbered()
     images, labels = next(iter(PlainLoader(split, normalize(), 50, place=Place(CPU), resident=False)))
     assert torch.equal(images, normalize()(to_tensor(split)[0])) and torch.equal(labels, torch.arange(50))
+
+
+@both_engines
+def test_the_size_of_training_images_follows_the_course(engine):
+    loader = loader_of(engine, epochs=2, sizes={0.0: 8, 0.5: 10, 0.75: 16})
+    sides = []
+    for epoch in range(2):
+        loader.set_epoch(epoch)
+        sides.append([images.shape[2] for images, _ in loader])
+    assert sides == [[8] * 7, [10] * 4 + [16] * 3]  # of 50 images, batches 4 to 6 begin at 32 and more: past a half
+
+
+@both_engines
+def test_the_batch_size_follows_the_course(engine):
+    loader = loader_of(engine, epochs=2, batch_sizes={0.0: 10, 0.5: 20})
+    for epoch, lengths in enumerate(([10] * 5, [20, 20, 10])):
+        loader.set_epoch(epoch)
+        batches = labels_of(loader)
+        assert [len(batch) for batch in batches] == lengths and len(loader) == len(lengths)
+        assert sorted(label for batch in batches for label in batch) == list(range(50))
+
+
+def test_resizing_is_an_antialiased_mean_of_the_pixels():
+    images = to_tensor(numbered(size=16))[0]
+    halved = Normalize((0.0,) * 3, (1 / 255,) * 3, CPU)(images, 8)
+    inner = torch.nn.functional.avg_pool2d(images.float(), 2)
+    assert halved.shape == (50, 3, 8, 8)
+    assert torch.corrcoef(torch.stack([halved.flatten(), inner.flatten()]))[0, 1] > 0.9
+    assert torch.equal(normalize()(images, 16), normalize()(images))
+
+
+@both_engines
+def test_an_alternating_flip_shows_every_image_both_ways_in_two_epochs(engine):
+    split = numbered()
+    plain = normalize()(to_tensor(split)[0])
+    loader = loader_of(engine, split, Policy(flip=Flip(alternating=True)))
+    mirrored = []
+    for epoch in range(4):
+        loader.set_epoch(epoch)
+        turned = {}
+        for images, labels in loader:
+            for image, label in zip(images, labels.tolist(), strict=True):
+                turned[label] = torch.equal(image, plain[label].flip(2))
+                assert turned[label] or torch.equal(image, plain[label])
+        mirrored.append([turned[label] for label in range(50)])
+    assert mirrored[0] == mirrored[2] and mirrored[1] == mirrored[3]
+    assert all(a != b for a, b in zip(mirrored[0], mirrored[1], strict=True))
+    assert 10 < sum(mirrored[0]) < 40
+    assert mirrored[0] == [label in where for where in [set(np.flatnonzero(mirrored[0]))] for label in range(50)]
+
+
+def test_both_engines_turn_the_same_images():
+    device, workers = (loader_of(engine, policy=Policy(flip=Flip(alternating=True))) for engine in ENGINES)
+    for one, other in zip(device, workers, strict=True):
+        assert torch.equal(one[0], other[0])
+
+
+FIXED = Policy(crop=Crop(padding=2, mode="reflect"), flip=Flip(p=0.5), hole=Erase(size=[2, 4], inside=False, p=0.7))
+
+
+def test_batches_of_fixed_shape_are_those_of_the_device_engine():
+    usual, fixed = (loader_of(engine, policy=FIXED, sizes={0.0: 8, 0.5: 12}) for engine in ("device", "fixed shape"))
+    for epoch in range(3):
+        usual.set_epoch(epoch)
+        fixed.set_epoch(epoch)
+        for (images, labels), rows in zip(usual, fixed, strict=True):
+            made, theirs = rows.make(rows.rows, rows.pixels)
+            assert torch.equal(made, images) and torch.equal(theirs, labels)
+
+
+def test_the_draws_of_fixed_shape_stay_where_they_are():
+    """A CUDA graph reads the addresses that it was recorded with."""
+    loader = loader_of("fixed shape", policy=FIXED)
+    places, values = [], []
+    for epoch in range(3):
+        loader.set_epoch(epoch)
+        list(loader)
+        tensors = [tensor for params in loader.draws.values() for tensor in params.values()]
+        places.append([tensor.data_ptr() for tensor in tensors])
+        values.append([tensor.clone() for tensor in tensors])
+    assert places[0] == places[1] == places[2]
+    assert not all(torch.equal(a, b) for a, b in zip(values[0], values[1], strict=True))

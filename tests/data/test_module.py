@@ -23,6 +23,8 @@ OPTIONS = {
     "engine": "auto",
     "workers": 0,
     "drop_last": False,
+    "batch_sizes": None,
+    "sizes": None,
 }
 
 
@@ -54,7 +56,7 @@ class InMemory(ImageData):
         super().__post_init__()
         self.reads = 0
 
-    def sizes(self):
+    def counts(self):
         return 60, 20
 
     def read(self):
@@ -170,7 +172,7 @@ def test_workers_null_is_one_a_core(monkeypatch):
 def test_order_and_drop_last_reach_the_loader():
     images = ready(seed=7, drop_last=True, batch_size=10)
     loader = images.train_dataloader()
-    assert (loader.seed, loader.batch_size, loader.drop_last, len(loader)) == (7, 10, True, 4)
+    assert (loader.seed, loader.course.batch_size, loader.course.drop_last, len(loader)) == (7, 10, True, 4)
 
 
 def test_training_images_are_normalised_by_the_sources_statistics():
@@ -185,7 +187,7 @@ def test_synthetic_sizes_are_those_it_draws(tmp_path, monkeypatch):
     drawn = Synthetic(**(OPTIONS | {"val_size": 100}), train_per_class=2, test_per_class=1, image_size=8)
     drawn.check()
     drawn.setup()
-    assert drawn.sizes() == (len(drawn.dataset.train.labels), len(drawn.dataset.test.labels)) == (200, 100)
+    assert drawn.counts() == (len(drawn.dataset.train.labels), len(drawn.dataset.test.labels)) == (200, 100)
 
 
 @pytest.mark.parametrize("name", ["train_per_class", "test_per_class", "image_size"])
@@ -205,7 +207,7 @@ def test_missing_cifar100_is_refused_before_anything_is_read(tmp_path):
     with pytest.raises(ValueError, match="data.fallback=drawn: allowed is synthetic or null"):
         cifar(tmp_path, fallback="drawn")
     cifar(tmp_path, fallback="synthetic").check()
-    assert cifar(tmp_path, download=True).sizes() == (50_000, 10_000)
+    assert cifar(tmp_path, download=True).counts() == (50_000, 10_000)
 
 
 def test_fallback_is_only_taken_where_asked_for_and_said_aloud(tmp_path, monkeypatch, caplog):

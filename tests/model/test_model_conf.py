@@ -33,6 +33,8 @@ def test_every_network_has_a_file():
         "resnet44v2",
         "resnet50",
         "resnet50v2_narrow",
+        "speednet",
+        "speednet_small",
         "timm",
         "wrn28_10",
     }

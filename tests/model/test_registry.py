@@ -77,7 +77,7 @@ def test_pretrained_is_not_described_and_not_built():
 @pytest.mark.parametrize(
     ("network", "more", "said"),
     [
-        (torch.nn.Linear, {}, "'Linear' is no known network: allowed is ResNet, PreActResNet, timm"),
+        (torch.nn.Linear, {}, "'Linear' is no known network: allowed is ResNet, PreActResNet, SpeedNet, timm"),
         (partial(torch.nn.Linear, 3), {}, "by name"),
         (resnet8, {}, "needs the argument num_classes"),
         (resnet8, {"num_classes": 2, "blocks": 3}, "no argument blocks: allowed is block, layers"),
@@ -99,7 +99,7 @@ RESNET8 = describe(resnet8, num_classes=2)
     [
         (None, 'key "network"'),
         ({"num_classes": 2}, 'key "network"'),
-        ({"network": "os.system", "command": "true"}, "'os.system' is unknown: allowed is ResNet, PreActResNet, timm"),
+        ({"network": "os.system", "command": "true"}, "'os.system' is unknown: allowed is ResNet, PreActResNet, SpeedNet, timm"),
         ({"network": ["ResNet"]}, "is unknown"),
         ({"network": "ResNet"}, "needs the argument block, layers, widths, num_classes"),
         ({**RESNET8, "_target_": "os.system"}, "no argument _target_"),

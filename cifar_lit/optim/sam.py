@@ -1,47 +1,12 @@
-"""Optimizers: any class that takes parameter groups, made by name, plus SAM, which neither torch nor timm has."""
+"""Sharpness-Aware Minimization."""
 
 from collections.abc import Callable, Iterable
-from math import inf
 from typing import Any
 
 import torch
 from hydra.utils import get_class
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
-
-
-def parameter_groups(net: nn.Module, *, decay_norms_and_biases: bool) -> list[dict[str, Any]]:
-    """The trainable parameters, in one group, or with norms and biases (fewer than 2 dimensions) in one without decay."""
-    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    if decay_norms_and_biases:
-        return [{"params": parameters}]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1]},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def build(
-    net: nn.Module,
-    *,
-    algorithm: str,
-    lr: float,
-    weight_decay: float = 0.0,
-    decay_norms_and_biases: bool = True,
-    **options: Any,
-) -> Optimizer:
-    """The optimizer of a network.
-
-    algorithm: dotted name of the class, `torch.optim.SGD`. lr: the peak, which the schedule scales. Other options are
-    the algorithm's own. Raises ValueError for a value out of range, TypeError for an option that it does not have.
-    """
-    for name, value, allowed in (("lr", lr, "above 0"), ("weight_decay", weight_decay, "0 or more")):
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"optimizer.{name}={value!r} is not a number")
-        if not 0 <= value < inf or (name == "lr" and value == 0):
-            raise ValueError(f"optimizer.{name}={value}: allowed is {allowed}")
-    groups = [group for group in parameter_groups(net, decay_norms_and_biases=decay_norms_and_biases) if group["params"]]
-    return get_class(algorithm)(groups, lr=lr, weight_decay=weight_decay, **options)
 
 
 class SAM(Optimizer):

@@ -1,0 +1,49 @@
+"""Batches that are made inside a CUDA graph."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from torch import Tensor
+
+from cifar_lit.augment.policy import Draws, Policy
+from cifar_lit.data.dataset import Split
+from cifar_lit.data.loaders import Batch, DeviceLoader, Normalize
+from cifar_lit.seeding import torch_generator
+
+
+class Rows(NamedTuple):
+    """A batch that is still to be made: which images, of which size, and the function (rows, pixels) that makes it."""
+
+    rows: Tensor
+    pixels: int | None
+    make: Callable[[Tensor, int | None], Batch]
+
+
+class FixedShapeLoader(DeviceLoader):
+    """Yields `Rows`: the batch is made where it is used, by operations that can be part of a CUDA graph.
+
+    The draws of an epoch lie on the device, always in the same tensors. `make(rows, pixels)` reads nothing else that
+    changes, so a graph that holds it needs new rows only.
+    """
+
+    def __init__(self, split: Split, policy: Policy, normalize: Normalize, **run: object) -> None:
+        super().__init__(split, policy, normalize, **run)  # type: ignore[arg-type]
+        self.unused = torch_generator(self.seed, "noise", device=self.place.device)  # nothing of fixed shape draws noise
+        self.draws: Draws = {}
+
+    def __iter__(self) -> Iterator[Rows]:  # type: ignore[override]
+        for name, params in self.draw().items():
+            kept = self.draws.setdefault(name, {})
+            for key, value in params.items():
+                if key in kept:
+                    kept[key].copy_(value)
+                else:
+                    kept[key] = value.to(self.place.device, copy=True)
+        for indices, pixels in zip(self.batches(), self.pixels(), strict=True):
+            yield Rows(indices.to(self.place.device), pixels, self.make)
+
+    def make(self, rows: Tensor, pixels: int | None) -> Batch:
+        """The augmented, normalised images and the labels of some rows (n,)."""
+        draws = self.policy.rows(self.draws, rows)
+        images = self.policy.apply_fixed(self.images.index_select(0, rows), draws, self.unused)
+        return self.normalize(images, pixels), self.labels.index_select(0, rows)

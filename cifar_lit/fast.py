@@ -1,0 +1,127 @@
+"""The task of `trainer=fast`: the same steps, taken by hand."""
+
+import logging
+from functools import partial
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import nn
+from torch.optim import SGD, Adam, Optimizer, RMSprop
+
+from cifar_lit.data.fixed_shape import Rows
+from cifar_lit.graph import Graphed, Outputs
+from cifar_lit.mix import dominant
+from cifar_lit.optim.muon import MuonSGD
+from cifar_lit.seeding import numpy_generator, reseed
+from cifar_lit.task import Batch, Task
+
+# Their steps are made of operations on tensors alone, once the learning rate is one. AdamW is an Adam.
+_GRAPHABLE = (SGD, Adam, RMSprop, MuonSGD)
+
+log = logging.getLogger(__name__)
+
+
+class FastTask(Task):
+    """Lightning's manual optimization: what it does between two steps costs as much as a small network's step.
+
+    Learns what Task learns: bit by bit without a graph, to rounding with one. graph: make each step (batch, network,
+    loss, gradients, clipping, optimizer) one CUDA graph, where there is CUDA and the recipe allows it; the log says where
+    it does not. The learning rate is then a tensor, which the schedule fills.
+    """
+
+    def __init__(
+        self, *, graph: bool = False, accumulate: int = 1, clip: float | None = None, clip_algorithm: str = "norm", **options: Any
+    ) -> None:
+        """accumulate: batches a step. clip: highest norm, or value, of the gradient; see torch.nn.utils."""
+        super().__init__(**options)
+        self.automatic_optimization = False
+        self.graph, self.accumulate = graph, accumulate
+        self.clip, self.clip_algorithm = clip, clip_algorithm
+        self.graphed = Graphed(self.one_step)
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, Optimizer)
+        self.raw = optimizer
+        if self.graph and self.device.type == "cuda":
+            for group in self.raw.param_groups:
+                group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=self.device)
+                if "capturable" in group:
+                    group["capturable"] = True
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        if self.device.type == "cuda":
+            self.optimizer = partial(self.optimizer, fused=True)
+        configured = super().configure_optimizers()
+        if self.graph and (reason := self._ungraphable(configured["optimizer"])):
+            self.graph = False
+            if self.device.type == "cuda":
+                log.info("No CUDA graph: %s", reason)
+        return configured
+
+    def _ungraphable(self, optimizer: Optimizer) -> str | None:
+        """Why the steps cannot be a graph; None where they can. A graph keeps every number that is not on the device."""
+        if self.trainer.world_size > 1:
+            return "several processes exchange gradients"
+        if self.accumulate > 1:
+            return "gradients are accumulated over batches"
+        if not isinstance(optimizer, _GRAPHABLE):
+            return f"{type(optimizer).__name__} keeps numbers of its own"
+        if any("max_momentum" in group for group in optimizer.param_groups):
+            return "the schedule changes the momentum (scheduler.cycle_momentum=false does not)"
+        return None
+
+    def training_step(self, batch: Batch | Rows, batch_idx: int) -> None:  # type: ignore[override]
+        reseed(self.device, self.seed, "net", self.current_epoch, batch_idx, self.global_rank)
+        if isinstance(batch, Rows):
+            inputs, options = {"rows": batch.rows}, {"pixels": batch.pixels, "make": batch.make}
+            key: Any = batch.pixels
+        else:
+            images, labels = batch
+            targets = labels
+            if self.mix is not None:
+                rng = numpy_generator(self.seed, "mix", self.current_epoch, batch_idx, self.global_rank)
+                images, targets = self.mix(images, labels, self.num_classes, rng)
+            inputs, options, key = {"images": images, "targets": targets}, {}, None
+        last = (batch_idx + 1) % self.accumulate == 0 or self.trainer.is_last_batch
+        if self.graph:
+            loss, logits, targets = self.graphed(key, inputs, **options)
+        else:
+            loss, logits, targets = self.one_step(**inputs, **options, step=last)
+        if last:
+            self._count()
+        self.epoch_images += len(targets)
+        self.training_tally.update(loss, logits, dominant(targets))
+
+    def one_step(self, step: bool = True, **batch: Any) -> Outputs:
+        """Gradients of a batch and, where it is the last of its step, the step: loss, logits (N, C), targets."""
+        images, targets = (
+            batch["make"](batch["rows"], batch["pixels"]) if "make" in batch else (batch["images"], batch["targets"])
+        )
+        logits = self(images)
+        loss = self.loss(logits, targets)
+        self.manual_backward(loss / self.accumulate if self.accumulate > 1 else loss)
+        if step:
+            with torch.autocast(self.device.type, enabled=False):  # training_step runs inside autocast
+                self._clip()
+                self.raw.step()
+            self.raw.zero_grad(set_to_none=True)
+        return loss.detach(), logits.detach(), targets
+
+    def _clip(self) -> None:
+        if self.clip is None:
+            return
+        if self.clip_algorithm == "norm":
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
+        else:
+            nn.utils.clip_grad_value_(self.net.parameters(), self.clip)
+
+    def _count(self) -> None:
+        """Tell Lightning of a step, and the schedule."""
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        progress.increment_ready()
+        progress.increment_completed()
+        scheduler = self.lr_schedulers()
+        self.lr_scheduler_step(scheduler, None)

@@ -1,0 +1,49 @@
+"""Patch whitening: a first convolution computed from the images instead of learned."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+EPSILON = 5e-4  # added to each eigenvalue, so that directions without variance are not blown up
+
+
+class PatchWhitening(nn.Module):
+    """Principal directions of k x k patches, each scaled to unit variance, and their negatives, then SiLU.
+
+    Images (N, 3, H, W) -> (N, 6 k^2, H - k + 1, W - k + 1), `channels` of them. The filters are a buffer: `fit` sets them
+    from images once, before training, and no gradient reaches them; a bias is learned. Source: Page 2019 (How to train
+    your ResNet, part 8) and Jordan 2024 (airbench, arXiv:2404.00498), who keeps the negatives too.
+    """
+
+    weight: Tensor
+
+    def __init__(self, kernel_size: int = 2) -> None:
+        super().__init__()
+        directions = 3 * kernel_size**2
+        self.kernel_size, self.channels = kernel_size, 2 * directions
+        self.bias = nn.Parameter(torch.zeros(self.channels))
+        # Of use without `fit`, too: an orthogonal basis of the patches.
+        basis = nn.init.orthogonal_(torch.empty(directions, directions))
+        self.register_buffer("weight", self._filters(basis))
+
+    def _filters(self, directions: Tensor) -> Tensor:
+        """Directions (3 k^2, 3 k^2), a row each -> filters and their negatives (6 k^2, 3, k, k)."""
+        filters = directions.view(-1, 3, self.kernel_size, self.kernel_size)
+        return torch.cat([filters, -filters])
+
+    @torch.no_grad()
+    def fit(self, images: Tensor) -> None:
+        """Whiten the patches of images (N, 3, H, W), normalised as in training. 5,000 images are plenty."""
+        patches = F.unfold(images, self.kernel_size).transpose(1, 2).flatten(0, 1)
+        covariance = (patches.T @ patches).double().cpu() / len(patches)
+        values, vectors = torch.linalg.eigh(covariance)
+        directions = (vectors / (values + EPSILON).sqrt()).T.flip(0)  # the strongest first
+        self.weight.copy_(self._filters(directions.to(self.weight)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.silu(F.conv2d(images, self.weight, self.bias))
+
+
+def whitening_stems(net: nn.Module) -> list[PatchWhitening]:
+    """The patch whitenings of a network, to be fitted before training."""
+    return [module for module in net.modules() if isinstance(module, PatchWhitening)]

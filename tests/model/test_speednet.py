@@ -1,0 +1,81 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from cifar_lit.model.conv import Conv3x3
+from cifar_lit.model.registry import build, describe
+from cifar_lit.model.speednet import SpeedNet, speednet
+
+TINY = {"widths": [4, 8, 12], "layers": [1, 1, 1], "num_classes": 5}
+
+
+@pytest.mark.parametrize(("size", "dtype"), [((2, 2), torch.float64), ((3, 2), torch.float64), ((5, 5), torch.float64)])
+def test_conv3x3_is_a_convolution(size, dtype):
+    torch.manual_seed(0)
+    conv = Conv3x3(6, 7).to(dtype)
+    features = torch.randn(4, 6, *size, dtype=dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
+    expected = F.conv2d(features, conv.weight, padding=1)
+    weight = torch.randn_like(expected)
+    grads = torch.autograd.grad((expected * weight).sum(), (features, conv.weight))
+    found = conv(features)
+    torch.testing.assert_close(found, expected)
+    for mine, theirs in zip(torch.autograd.grad((found * weight).sum(), (features, conv.weight)), grads, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_conv3x3_takes_the_short_way_on_2x2_only(monkeypatch):
+    taken = []
+    monkeypatch.setattr(nn.Conv2d, "forward", lambda self, features: taken.append(tuple(features.shape[2:])))
+    for side in (2, 3):
+        Conv3x3(3, 3)(torch.zeros(1, 3, side, side))
+    assert taken == [(3, 3)]
+
+
+def test_size_of_the_network():
+    with torch.device("meta"):
+        net = speednet(num_classes=100)
+        with FlopCounterMode(display=False) as counter:
+            net(torch.empty(1, 3, 32, 32))
+    assert sum(parameter.numel() for parameter in net.parameters()) == 13_961_112
+    assert counter.get_total_flops() // 2 == 303_540_000 or counter.get_total_flops() / 2e6 == pytest.approx(303.5, abs=0.1)
+
+
+@pytest.mark.parametrize("size", [17, 20, 24, 32])
+def test_any_size_of_image(size):
+    net = SpeedNet(**TINY)
+    assert net(torch.zeros(2, 3, size, size)).shape == (2, 5) and net.features(torch.zeros(2, 3, size, size)).shape == (2, 24)
+
+
+def test_dirac_filters_pass_their_channels_on():
+    net = SpeedNet(**TINY)
+    conv = net.groups[1][0].conv
+    features = torch.randn(2, 4, 5, 5)
+    torch.testing.assert_close(conv(features), features)
+    wider = net.groups[2].conv  # 4 channels in, 8 out
+    assert torch.equal(F.conv2d(features, wider.weight, padding=1)[:, :4], features)
+    assert wider.weight[4:].std() > 0
+    assert not torch.equal(SpeedNet(**TINY, init="kaiming").groups[1][0].conv(features), features)
+
+
+def test_a_description_is_enough():
+    net = SpeedNet(**TINY, scale=0.25, dropout=0.1)
+    again = build(describe(SpeedNet, **TINY, scale=0.25, dropout=0.1))
+    again.load_state_dict(net.state_dict())
+    images = torch.randn(2, 3, 20, 20)
+    assert torch.equal(again.eval()(images), net.eval()(images))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"widths": [4, 8]}, "model.layers"),
+        ({"scale": 0.0}, "model.scale=0.0"),
+        ({"norm_momentum": 1.0}, "model.norm_momentum=1.0"),
+        ({"init": "zeros"}, "model.init='zeros'"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        SpeedNet(**{**TINY, **options})

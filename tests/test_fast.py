@@ -1,0 +1,131 @@
+"""trainer=fast learns what trainer=auto learns: bit by bit, on a CPU in 32-bit."""
+
+import json
+
+import pytest
+import torch
+from running import TINY
+
+from cifar_lit import checkpoint
+from cifar_lit.fast import FastTask
+from cifar_lit.trainer import Trainer, computes_bfloat16, resolve_precision
+
+EXACT = ["trainer.precision=32-true"]  # of trainer=fast, which takes bf16-mixed where the processor has it
+LINEAR = "scheduler.cycle_momentum=false"  # what a graph can hold
+
+
+def ends(folder):
+    """All that a run leaves: weights, optimizer, metrics."""
+    saved = checkpoint.read(folder / "checkpoints" / "last.ckpt")
+    rows = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()]
+    timing = {rows[0].index("seconds"), rows[0].index("images_per_second")}
+    rows = [[cell for place, cell in enumerate(row) if place not in timing] for row in rows]
+    return saved["state_dict"], saved["optimizer_states"][0]["state"], rows
+
+
+def assert_alike(one, other):
+    (weights, state, rows), (weights2, state2, rows2) = ends(one), ends(other)
+    assert rows == rows2
+    assert weights.keys() == weights2.keys() and all(torch.equal(weights[name], weights2[name]) for name in weights)
+    assert state.keys() == state2.keys()
+    for key, values in state.items():
+        for name, value in values.items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(state2[key][name])), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        [LINEAR],  # the graph's own loader and tensors, without a graph
+        [LINEAR, "data.sizes={0.0:16,0.5:24}", "data.batch_sizes={0.0:25,0.5:50}", "augment=crop_flip_alternating"],
+        ["augment=enhanced", "mix=cutmix", "loss=label_smoothing", "model.dropout=0.2"],
+        ["trainer.accumulate_grad_batches=3", "trainer.gradient_clip_val=0.5", "optim=adamw_cosine"],
+        ["trainer.gradient_clip_val=0.01", "trainer.gradient_clip_algorithm=value", "callbacks=[ema,lookahead]"],
+        ["optim=muon_sgd_onecycle_linear", "model=speednet_small", "trainer.max_epochs=1"],
+        ["data.engine=workers", "data.workers=0", "trainer.max_steps=13"],
+    ],
+    ids=lambda options: " ".join(options) or "plain",
+)
+def test_the_same_weights_as_the_plain_task(options, train):
+    plain, fast = train(*TINY, *options, folder="plain"), train(*TINY, *options, "trainer=fast", *EXACT, *options, folder="fast")
+    assert plain.code == fast.code == 0, plain.err + fast.err
+    assert_alike(plain.folder, fast.folder)
+
+
+@pytest.mark.slow
+def test_killed_and_resumed(train, monkeypatch):
+    options = [*TINY, "trainer=fast", LINEAR, "callbacks=ema"]
+    whole = train(*options, folder="whole")
+    original = FastTask.on_train_epoch_start
+
+    def stopped(self):
+        if self.current_epoch == 1:
+            raise RuntimeError("the power went out")
+        original(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FastTask, "on_train_epoch_start", stopped)
+        assert train(*options, folder="cut").code == 1
+    assert train(*options, "resume=cut", folder="cut").code == 0
+    assert_alike(whole.folder, whole.folder.parent / "cut")
+
+
+@pytest.mark.slow
+def test_nothing_that_a_graph_holds_moves(train, monkeypatch):
+    """Weights, momentum and draws keep their places over a run: a graph reads and writes these addresses."""
+    places = []
+    original = FastTask.one_step
+
+    def watched(self, step=True, **batch):
+        assert set(batch) == {"rows", "pixels", "make"}
+        outputs = original(self, step=step, **batch)
+        state = [value for values in self.raw.state.values() for value in values.values() if torch.is_tensor(value)]
+        draws = [tensor for params in batch["make"].__self__.draws.values() for tensor in params.values()]
+        held = [*self.net.state_dict().values(), *state, *draws]
+        places.append((len(batch["rows"]), [tensor.data_ptr() for tensor in held], batch["rows"].data_ptr()))
+        return outputs
+
+    monkeypatch.setattr(FastTask, "one_step", watched)
+    assert train(*TINY, "trainer=fast", LINEAR).code == 0
+    assert len(places) == 20 and all(place == places[0] for place in places)
+
+
+@pytest.mark.slow
+def test_network_and_loss_compiled_give_the_weights_of_the_plain_task_to_rounding(train):
+    """And the second run of one process compiles nothing again."""
+    options = [*TINY, "trainer.max_epochs=1", "trainer.max_steps=3"]
+    plain = train(*options, folder="plain")
+    graphs = []
+    for folder in ("first", "second"):
+        ran = train(*options, "trainer=fast", *EXACT, "trainer.compile=true", "trainer.max_steps=3", folder=folder)
+        assert ran.code == 0, ran.err
+        graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert graphs[0] > 0 and graphs[1] == graphs[0]
+    first, second = (checkpoint.read(plain.folder.parent / name / "checkpoints" / "best.ckpt") for name in ("first", "second"))
+    expected = checkpoint.read(plain.folder / "checkpoints" / "best.ckpt")["state_dict"]
+    for name, weights in first["state_dict"].items():
+        assert torch.equal(weights, second["state_dict"][name])
+        torch.testing.assert_close(weights, expected[name], rtol=1e-3, atol=1e-4, msg=name)
+    summary = json.loads((plain.folder.parent / "first" / "summary.json").read_text())
+    assert summary["compile_seconds"] > summary["prepare_seconds"] >= 0
+
+
+def test_precision():
+    assert resolve_precision("fastest", "cuda") == "bf16-mixed"
+    assert resolve_precision("fastest", "mps") == "32-true"
+    assert resolve_precision("fastest", "cpu") == ("bf16-mixed" if computes_bfloat16() else "32-true")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"graph": True}, "use trainer=fast"),
+        ({"compile": "maybe"}, "trainer.compile=maybe"),
+        ({"gradient_clip_algorithm": "sum"}, "allowed is norm, value"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        Trainer(accelerator="cpu", **options)
