@@ -37,7 +37,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
         from hydra.core.hydra_config import HydraConfig
 
         monkeypatch.chdir(tmp_path)
-        sweep = {"-m", "--multirun"} & set(arguments)
+        sweep = {"-m", "--multirun"} & set(arguments) or any(item.startswith("repeat=") for item in arguments)
         where = [f"hydra.{'sweep' if sweep else 'run'}.dir={folder}"] if folder else []
         monkeypatch.setattr(sys, "argv", [str(REPOSITORY / "train.py"), *arguments, *where])
         monkeypatch.setenv("HYDRA_FULL_ERROR", "0")

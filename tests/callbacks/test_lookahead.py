@@ -16,16 +16,8 @@ class Trainer:
 def task_of(value: float) -> Task:
     net = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.constant_(net.weight, value)
-    return Task(
-        net=net,
-        loss=torch.nn.MSELoss(),
-        optimizer=None,
-        scheduler=None,
-        mix=None,
-        num_classes=1,
-        total_steps=1,
-        steps_per_epoch=1,
-    )  # type: ignore[arg-type]
+    rest = {"optimizer": None, "scheduler": None, "mix": None, "num_classes": 1, "total_steps": 1, "steps_per_epoch": 1}
+    return Task(net=net, loss=torch.nn.MSELoss(), **rest)
 
 
 def test_every_few_steps_the_weights_go_back():
@@ -65,7 +57,6 @@ def test_a_resumed_run_ends_alike(train, monkeypatch):
         patched.setattr(Task, "on_train_epoch_start", stopped)
         assert train(*options, folder="cut").code == 1
     assert train(*options, "resume=cut", folder="cut").code == 0
-    one, other = (
-        checkpoint.read(ran / "checkpoints" / "last.ckpt")["state_dict"] for ran in (whole.folder, whole.folder.parent / "cut")
-    )
+    ends = [whole.folder.parent / name / "checkpoints" / "last.ckpt" for name in ("whole", "cut")]
+    one, other = (checkpoint.read(path)["state_dict"] for path in ends)
     assert all(torch.equal(one[name], other[name]) for name in one)
