@@ -23,7 +23,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,9 +32,9 @@ from benchmarks.results import save
 from benchmarks.throughput import peak
 from cifar_lit import runs
 
-BARE = ["trainer.limit_val_batches=0", "callbacks.checkpoints=null", "+trainer.enable_checkpointing=false"]
-WIDTHS = [16, 32, 64]  # of resnet8
 UNITS = {"epochs": "epoch", "width": "GFLOP", "batch": "image", "workers": "image", "images": "image", "sweep": "job"}
+BARE = ["trainer.limit_val_batches=0", "callbacks.checkpoints=null", "+trainer.enable_checkpointing=false"]
+WIDTHS = (16, 32, 64)  # of resnet8
 
 
 @dataclass(frozen=True)
@@ -45,93 +44,69 @@ class Sizes:
     steps: int
     batch: int
     images: int  # of the smaller set
+    values: dict[str, tuple[int, ...]]
 
 
-FULL, QUICK = Sizes(steps=40, batch=128, images=2048), Sizes(steps=8, batch=32, images=256)
+_COMMON: dict[str, tuple[int, ...]] = {"width": (1, 2), "workers": (0, 1, 2), "images": (1, 10), "sweep": (2, 6)}
+FULL = Sizes(40, 128, 2048, {"epochs": (1, 2, 4), "batch": (128, 256, 512)} | _COMMON)
+QUICK = Sizes(8, 32, 256, {"epochs": (1, 2), "batch": (32, 128)} | _COMMON)
 
 
-def trained(*overrides: str, units: Callable[[dict[str, Any]], float], **sizes: int) -> dict[str, Any]:
-    """One measurement of training, in seconds for so many units."""
-    found = measure("model=resnet8", *overrides, **sizes)
-    return {"seconds": found["seconds"], "units": units(found), "peak_bytes": peak(found), "set_bytes": found["set_bytes"]}
-
-
-def epochs(value: int, sizes: Sizes) -> dict[str, Any]:
-    images = sizes.steps * sizes.batch
-    overrides = [f"trainer.max_epochs={value + 1}", f"trainer.limit_train_batches={sizes.steps}", "data.test_per_class=5"]
-    overrides.append(f"data.train_per_class={-(-images // 100)}")
-    # From the end of the first epoch's last step: so many epochs, and so many validations between them.
-    steps = {"warmup": sizes.steps, "steps": value * sizes.steps}
-    return trained(*overrides, units=lambda _: value, batch=sizes.batch, **steps)
-
-
-def width(value: int, sizes: Sizes) -> dict[str, Any]:
-    widths = f"+model.widths={[value * channels for channels in WIDTHS]}".replace(" ", "")
-    count: Callable[[dict[str, Any]], float] = lambda found: found["images"] * found["step_flops"] / 1e9  # noqa: E731
-    return trained(widths, *BARE, units=count, batch=sizes.batch, warmup=3, steps=sizes.steps)
-
-
-def batch(value: int, sizes: Sizes) -> dict[str, Any]:
-    return trained(*BARE, units=_images, batch=value, warmup=3, steps=sizes.steps)
-
-
-def workers(value: int, sizes: Sizes) -> dict[str, Any]:
-    engine = ["data.engine=workers", f"data.workers={value}"]
+def steps(factor: str, value: int, sizes: Sizes) -> tuple[list[str], int, int, int]:
+    """Overrides, images a batch, steps before the clock starts, and steps."""
+    if factor == "epochs":
+        overrides = [f"trainer.max_epochs={value + 1}", f"trainer.limit_train_batches={sizes.steps}", "data.test_per_class=5"]
+        overrides.append(f"data.train_per_class={-(-sizes.steps * sizes.batch // 100)}")
+        # From the end of the first epoch's last step: so many epochs, and so many validations between them.
+        return overrides, sizes.batch, sizes.steps, value * sizes.steps
+    if factor == "images":
+        epoch = value * sizes.images // sizes.batch
+        overrides = ["trainer.max_epochs=2", f"trainer.limit_train_batches={epoch}"]
+        overrides.append(f"data.train_per_class={-(-value * sizes.images // 100)}")
+        return [*overrides, *BARE], sizes.batch, epoch, epoch
+    if factor == "batch":
+        return BARE, value, 3, sizes.steps
+    if factor == "width":
+        widths = ",".join(str(value * channels) for channels in WIDTHS)
+        return [f"+model.widths=[{widths}]", *BARE], sizes.batch, 3, sizes.steps
     # Two batches a worker lie ready when the first step begins: the warm-up uses them up.
-    return trained(*engine, *BARE, units=_images, batch=sizes.batch, warmup=3 + 2 * value, steps=sizes.steps)
+    return ["data.engine=workers", f"data.workers={value}", *BARE], sizes.batch, 3 + 2 * value, sizes.steps
 
 
-def images(value: int, sizes: Sizes) -> dict[str, Any]:
-    steps = value * sizes.images // sizes.batch
-    overrides = ["trainer.max_epochs=2", f"trainer.limit_train_batches={steps}"]
-    overrides.append(f"data.train_per_class={-(-value * sizes.images // 100)}")
-    return trained(*overrides, *BARE, units=_images, batch=sizes.batch, warmup=steps, steps=steps)
+def training(factor: str, value: int, sizes: Sizes) -> dict[str, float]:
+    """One measurement of training: seconds, and of how many units."""
+    overrides, batch, warmup, count = steps(factor, value, sizes)
+    found = measure("model=resnet8", *overrides, batch=batch, warmup=warmup, steps=count)
+    units = {"epoch": value, "GFLOP": found["images"] * found["step_flops"] / 1e9, "image": found["images"]}[UNITS[factor]]
+    return {"seconds": found["seconds"], "units": units, "peak_bytes": peak(found), "set_bytes": found["set_bytes"]}
 
 
-def _images(found: dict[str, Any]) -> float:
-    return float(found["images"])
-
-
-def sweep(value: int, _: Sizes) -> dict[str, Any]:
-    """A sweep over so many seeds; its seconds are those that no job trained in."""
+def sweep(jobs: int) -> dict[str, float]:
+    """A sweep over so many seeds; its seconds are those in which no job trained."""
     overrides = ["data=synthetic", "data.train_per_class=6", "data.test_per_class=2", "data.val_size=100"]
     overrides += ["data.batch_size=50", "model=resnet8", "trainer.max_epochs=1", "callbacks.progress_bar=null"]
     with tempfile.TemporaryDirectory() as folder, open(Path(folder, "said"), "w+") as said:
         command = [sys.executable, str(REPOSITORY / "train.py"), "-m", *overrides]
-        command += [f"seed=range(0,{value})", f"hydra.sweep.dir={folder}/sweep"]
+        command += [f"seed=range(0,{jobs})", f"hydra.sweep.dir={folder}/sweep"]
         start = time.perf_counter()
         child = subprocess.Popen(command, cwd=folder, stdout=said, stderr=subprocess.STDOUT)
         _, status, used = os.wait4(child.pid, 0)  # Popen.wait does not tell the peak
         wall = time.perf_counter() - start
         child.returncode = os.waitstatus_to_exitcode(status)
-        said.seek(0)
         if child.returncode != 0:
-            raise RuntimeError(f"sweep: {last_line(said.read())}")
-        summaries = [runs.read_summary(path) or {} for path in runs.find(Path(folder, "sweep"))]
-    training = sum(summary["train_seconds"] for summary in summaries)
-    scale = 1 if sys.platform == "darwin" else 1024
-    return {"seconds": wall - training, "units": value, "peak_bytes": used.ru_maxrss * scale, "training_seconds": training}
+            said.seek(0)
+            raise RuntimeError(last_line(said.read()))
+        trained = sum((runs.read_summary(path) or {})["train_seconds"] for path in runs.find(Path(folder, "sweep")))
+    peak_bytes = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {"seconds": wall - trained, "units": jobs, "peak_bytes": peak_bytes, "training_seconds": trained}
 
 
-def factors(quick: bool) -> dict[str, tuple[Callable[[int, Sizes], dict[str, Any]], tuple[int, ...]]]:
-    """Each factor's measurement, and the values it takes."""
-    sizes = QUICK if quick else FULL
-    return {
-        "epochs": (epochs, (1, 2) if quick else (1, 2, 4)),
-        "width": (width, (1, 2)),
-        "batch": (batch, tuple(sizes.batch * times for times in ((1, 4) if quick else (1, 2, 4)))),
-        "workers": (workers, (0, 1, 2)),
-        "images": (images, (1, 10)),
-        "sweep": (sweep, (2, 6)),
-    }
-
-
-def median(found: list[dict[str, Any]]) -> dict[str, Any]:
+def median(found: list[dict[str, float]]) -> dict[str, float]:
     """The repetitions of one measurement as one."""
     return {name: statistics.median(one[name] for one in found) for name in found[0]}
 
 
-def grown(name: str, rows: list[dict[str, Any]]) -> dict[str, float]:
+def grown(name: str, rows: list[dict[str, float]]) -> dict[str, float]:
     """What a factor's rows, from its smallest value to its largest, come to."""
     first, last = rows[0], rows[-1]
     said = {"unit_cost_ratio": last["seconds"] / last["units"] * first["units"] / first["seconds"]}
@@ -142,38 +117,41 @@ def grown(name: str, rows: list[dict[str, Any]]) -> dict[str, float]:
     return said
 
 
+def table(factor: str, sizes: Sizes, repetitions: int) -> dict[str, Any]:
+    """Measure and print the rows of a factor."""
+    values = sizes.values[factor]
+    found: dict[int, list[dict[str, float]]] = {value: [] for value in values}
+    for repetition in range(repetitions):
+        for value in values[:: -1 if repetition % 2 else 1]:  # each first as often as last: the machine's speed drifts
+            found[value].append(sweep(value) if factor == "sweep" else training(factor, value, sizes))
+    rows = [{"value": value} | median(found[value]) for value in values]
+    for row in rows:
+        line = f"{factor:<10}{row['value']:>7}{row['seconds']:>10.2f}{1000 * row['seconds'] / row['units']:>12,.3f}"
+        print(f"{line}  {UNITS[factor]:<8}{row['peak_bytes'] / 1e6:>8,.0f}")
+    came = grown(factor, rows)
+    print(f"{factor}: {', '.join(f'{name} {number:,.3f}'.removesuffix('.000') for name, number in came.items())}", flush=True)
+    return {"unit": UNITS[factor], "rows": rows, **came, "repetitions": found}
+
+
 def main() -> None:
-    known = factors(False)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--factors", nargs="+", default=list(known), choices=list(known), metavar="NAME")
+    parser.add_argument("--factors", nargs="+", default=list(UNITS), choices=list(UNITS), metavar="NAME")
     parser.add_argument("--repetitions", type=int, help="of which the median counts (default 3, with --quick 1)")
     parser.add_argument("--quick", action="store_true", help="small and noisy: does it run?")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    repetitions = arguments.repetitions if arguments.repetitions is not None else 1 if arguments.quick else 3
+    repetitions = (1 if arguments.quick else 3) if arguments.repetitions is None else arguments.repetitions
     if repetitions < 1:
         parser.error(f"--repetitions {repetitions}: allowed is 1 or more")
-    sizes, results = QUICK if arguments.quick else FULL, {}
-    print(f"{'factor':<10}{'value':>7}{'seconds':>10}{'ms a unit':>12}  {'unit':<8}{'peak MB':>8}")
-    for name, (run, values) in factors(arguments.quick).items():
-        if name not in arguments.factors:
-            continue
-        found: dict[int, list[dict[str, Any]]] = {value: [] for value in values}
+    print(f"{'factor':<10}{'value':>7}{'seconds':>10}{'ms a unit':>12}  {'unit':<8}{'peak MB':>8}", flush=True)
+    found = {}
+    for factor in arguments.factors:
         try:
-            for repetition in range(repetitions):
-                for value in values if repetition % 2 == 0 else values[::-1]:
-                    found[value].append(run(value, sizes))
+            found[factor] = table(factor, QUICK if arguments.quick else FULL, repetitions)
         except RuntimeError as error:
-            sys.exit(f"growth: {name}={value}: {error}")
-        rows = [{"value": value} | median(found[value]) for value in values]
-        for row in rows:
-            each = f"{1000 * row['seconds'] / row['units']:>12,.3f}  {UNITS[name]:<8}{row['peak_bytes'] / 1e6:>8,.0f}"
-            print(f"{name:<10}{row['value']:>7}{row['seconds']:>10.2f}{each}", flush=True)
-        came = grown(name, rows)
-        print(f"{name}: {', '.join(f'{what} {number:,.3f}'.removesuffix('.000') for what, number in came.items())}", flush=True)
-        results[name] = {"unit": UNITS[name], "rows": rows, **came, "repetitions": found}
+            sys.exit(f"{factor}: {error}")
     if arguments.json:
-        save(arguments.json, {"benchmark": "growth", "quick": arguments.quick, "model": "resnet8", "factors": results})
+        save(arguments.json, {"benchmark": "growth", "quick": arguments.quick, "model": "resnet8", "factors": found})
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from running import TINY
 from test_conf import CONF, composed
 
 from cifar_lit import checkpoint, runs
+from cifar_lit.data.course import Course
 from cifar_lit.data.dataset import Split
 from cifar_lit.data.loaders import DeviceLoader, Normalize, Place
 from cifar_lit.seeding import numpy_generator
@@ -39,7 +40,7 @@ def test_batches_are_made_without_waiting(policy, request):
     cuda = torch.device("cuda")
     augment = instantiate(composed(f"augment={policy}").augment, _convert_="all")
     normalize = Normalize((0.5,) * 3, (0.25,) * 3, cuda)
-    loader = DeviceLoader(images(), augment, normalize, batch_size=64, seed=0, place=Place(cuda), drop_last=False)
+    loader = DeviceLoader(images(), augment, normalize, course=Course(batch_size=64), seed=0, place=Place(cuda))
     list(loader)  # warm up: the first use of a kernel may wait
     request.getfixturevalue("no_waiting")
     for pictures, labels in loader:
@@ -57,7 +58,7 @@ def test_both_devices_augment_alike(policy):
     for name in ("cpu", "cuda"):
         place = Place(torch.device(name))
         normalize = Normalize((0.5,) * 3, (0.25,) * 3, place.device)
-        loader = DeviceLoader(images(), augment, normalize, batch_size=64, seed=0, place=place, drop_last=False)
+        loader = DeviceLoader(images(), augment, normalize, course=Course(batch_size=64), seed=0, place=place)
         batches[name] = torch.cat([pictures.cpu() for pictures, _ in loader])
     torch.testing.assert_close(batches["cpu"], batches["cuda"], atol=0.02, rtol=0)
 
@@ -110,3 +111,45 @@ def test_a_resumed_run_goes_on(train):
     again = train(f"resume={first.folder}", folder="")
     assert again.code == 0, again.err
     assert epoch == 1
+
+
+def weights(folder):
+    return checkpoint.read(folder / "checkpoints" / "last.ckpt")["state_dict"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["scheduler.cycle_momentum=false"],
+        ["scheduler.cycle_momentum=false", "mix=cutmix", "loss=label_smoothing", "trainer.gradient_clip_val=1.0"],
+        ["optim=adamw_cosine", "augment=enhanced", "model.dropout=0.1"],
+        ["optim=muon_sgd_onecycle_linear", "model=speednet_small", "data.sizes={0.0:20,0.5:24}"],
+    ],
+    ids=" ".join,
+)
+def test_a_graph_gives_the_weights_of_its_steps_to_rounding(train, options):
+    """Whole steps replayed as CUDA graphs, beside the same task without them, in 32-bit and uncompiled."""
+    exact = ["trainer=fast", "trainer.precision=32-true", "trainer.compile=false", "trainer.max_epochs=2", *options]
+    eager = train(*ON_GPU[:-1], *exact, "trainer.graph=false", folder="eager")
+    graphed = train(*ON_GPU[:-1], *exact, folder="graphed")
+    assert eager.code == graphed.code == 0, eager.err + graphed.err
+    assert "No CUDA graph" not in graphed.out
+    expected = weights(eager.folder)
+    for name, tensor in weights(graphed.folder).items():
+        torch.testing.assert_close(tensor.float(), expected[name].float(), rtol=1e-2, atol=1e-3, msg=name)
+
+
+def test_fast_as_it_comes(train):
+    ran = train(*ON_GPU[:-1], "trainer=fast", "scheduler.cycle_momentum=false")
+    assert ran.code == 0, ran.err
+    summary = runs.read_summary(ran.folder)
+    assert summary["precision"] == "bf16-mixed" and summary["compile_seconds"] > 0
+
+
+def test_a_repeat_on_the_gpu_is_the_run_alone(train):
+    exact = ["trainer=fast", "scheduler.cycle_momentum=false", "trainer.deterministic=true", "trainer.benchmark=false"]
+    many = train(*ON_GPU[:-1], *exact, "repeat=2", folder="many")
+    alone = train(*ON_GPU[:-1], *exact, "seed=1", folder="alone")
+    assert many.code == alone.code == 0, many.err + alone.err
+    one, other = weights(many.folder / "1"), weights(alone.folder)
+    assert all(torch.equal(one[name], other[name]) for name in one)

@@ -11,9 +11,8 @@ _TAPS = torch.tensor([(iy - oy + 1) * 3 + ix - ox + 1 for oy in (0, 1) for ox in
 class Conv3x3(nn.Conv2d):
     """Convolution of stride 1 that keeps height and width, without bias: (N, channels, H, W) -> (N, width, H, W).
 
-    On a CPU, features of 2x2 go through one matrix product instead. There every output sees every input, so that more
-    than half of the nine taps of each output fall on padding, and oneDNN computes them all, its weight gradients at a
-    fifth of the speed of larger maps: a training step of `speednet_small` on 20x20 images took 1.38 times as long.
+    On a CPU, features of 2x2 go through one matrix product instead. There every output sees every input, and more than
+    half of the nine taps of each output fall on padding; oneDNN computes them all, and is slow at it in the backward pass.
     """
 
     def __init__(self, channels: int, width: int) -> None:
