@@ -4,9 +4,9 @@
 
 Reads every run directory under the paths. Seconds are those of training alone, as metrics.csv has them: no validation, no
 compiling and no start-up. `validation` says which images were scored: `holdout` kept training images, with `test` the test
-images were watched, and a best epoch among them is a choice made by looking. Runs that differ in the seed alone (same
-overrides, validation, device and commit) are summed up by mean and sample standard deviation, the times by the runs that
-reached the target.
+images were watched, and a best epoch among them is a choice made by looking. Finished runs that differ in the seed alone (same
+overrides, validation, device and commit) are summed up by mean and sample standard deviation, epochs and seconds over the
+runs that reached the target.
 """
 
 import argparse
@@ -50,9 +50,9 @@ def seconds_until(run_dir: Path, epoch: float) -> float | None:
 
 
 def over_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each two or more runs that differ in nothing but the seed."""
+    """One row for each two or more finished runs that differ in nothing but the seed."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
+    for row in (row for row in rows if row["status"] == "finished"):
         what = tuple(item for item in row["overrides"] if not item.startswith("seed="))
         groups[what, row["validation"], row["device"], row["git"]].append(row)
     found = []

@@ -24,6 +24,7 @@ from cifar_lit.data.order import mirrored, shuffled
 from cifar_lit.seeding import derive, torch_generator
 
 Batch = tuple[Tensor, Tensor]
+_COPIED = 4096  # images at a time
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,12 @@ class Normalize:
 
 
 def to_tensor(split: Split) -> Batch:
-    """The images of a split as (N, 3, H, W) uint8 and its labels, copied into memory."""
-    images = torch.from_numpy(np.array(split.images)).permute(0, 3, 1, 2).contiguous()
+    """The images of a split as (N, 3, H, W) uint8 and its labels, copied into memory, once."""
+    count, height, width, channels = split.images.shape
+    images = torch.empty(count, channels, height, width, dtype=torch.uint8)
+    for start in range(0, count, _COPIED):  # not all at once: that would take the memory twice
+        part = np.array(split.images[start : start + _COPIED])
+        images[start : start + _COPIED] = torch.from_numpy(part).permute(0, 3, 1, 2)
     return images, torch.from_numpy(np.array(split.labels))
 
 

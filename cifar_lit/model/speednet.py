@@ -83,5 +83,5 @@ class SpeedNet(nn.Module):
 
 
 # Parameters are counted with 100 classes.
-speednet = partial(SpeedNet, widths=[64, 256, 768], layers=[1, 1, 1])  # 13,961,112; 304 M multiply-adds at 32x32
-speednet_small = partial(SpeedNet, widths=[32, 96, 256], layers=[1, 1, 1])  # 1,679,480
+speednet = partial(SpeedNet, widths=[64, 256, 768], layers=[1, 1, 1])  # 13,961,088; 304 M multiply-adds at 32x32
+speednet_small = partial(SpeedNet, widths=[32, 96, 256], layers=[1, 1, 1])  # 1,673,216

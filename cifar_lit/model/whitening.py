@@ -11,8 +11,8 @@ class PatchWhitening(nn.Module):
     """Principal directions of k x k patches, each scaled to unit variance, and their negatives, then SiLU.
 
     Images (N, 3, H, W) -> (N, 6 k^2, H - k + 1, W - k + 1), `channels` of them. The filters are a buffer: `fit` sets them
-    from images once, before training, and no gradient reaches them; a bias is learned. Source: Page 2019 (How to train
-    your ResNet, part 8) and Jordan 2024 (airbench, arXiv:2404.00498), who keeps the negatives too.
+    from images once, before training. Nothing in it is learned, so that the backward pass ends behind it. Source: Page
+    2019 (How to train your ResNet, part 8) and Jordan 2024 (airbench, arXiv:2404.00498), who keeps the negatives too.
     """
 
     weight: Tensor
@@ -21,7 +21,6 @@ class PatchWhitening(nn.Module):
         super().__init__()
         directions = 3 * kernel_size**2
         self.kernel_size, self.channels = kernel_size, 2 * directions
-        self.bias = nn.Parameter(torch.zeros(self.channels))
         # Of use without `fit`, too: an orthogonal basis of the patches.
         basis = nn.init.orthogonal_(torch.empty(directions, directions))
         self.register_buffer("weight", self._filters(basis))
@@ -41,7 +40,7 @@ class PatchWhitening(nn.Module):
         self.weight.copy_(self._filters(directions.to(self.weight)))
 
     def forward(self, images: Tensor) -> Tensor:
-        return F.silu(F.conv2d(images, self.weight, self.bias))
+        return F.silu(F.conv2d(images, self.weight))
 
 
 def whitening_stems(net: nn.Module) -> list[PatchWhitening]:

@@ -33,9 +33,9 @@ def test_the_strongest_direction_comes_first():
     assert (norms.diff() >= 0).all()
 
 
-def test_only_the_bias_is_trained_and_the_filters_are_saved():
+def test_nothing_is_trained_and_the_filters_are_saved():
     stem = PatchWhitening()
-    assert [name for name, _ in stem.named_parameters()] == ["bias"]
+    assert not list(stem.parameters())
     stem.fit(correlated())
     other = PatchWhitening()
     other.load_state_dict(stem.state_dict())
