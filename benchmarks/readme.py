@@ -60,7 +60,47 @@ def benchmarks() -> str:
     return "\n".join(lines)
 
 
-BLOCKS = {"quickstart": quickstart, "benchmarks": benchmarks}
+def speed() -> str:
+    """What trainer=fast gains on a CPU, what two minutes buy there, and what growth costs."""
+    fast, run, grown = result("throughput_cpu"), result("speedrun_cpu"), result("growth")
+    by_trainer: dict[str, list[float]] = {"auto": [], "fast": []}
+    for row in fast["rows"]:
+        by_trainer[row["trainer"]].append(row["images_per_second"])
+    ratios = [f / a for a, f in zip(by_trainer["auto"], by_trainer["fast"], strict=True)]
+    where = (
+        f"{fast['hardware']['processor']}, {fast['hardware']['cores']} cores, torch {fast['versions']['torch']}, {fast['date']}"
+    )
+    model, medians = fast["rows"][0]["model"], {name: statistics.median(found) for name, found in by_trainer.items()}
+    lines = [
+        f"On a CPU ({where}) `trainer=fast` trains `{model}`, batch {fast['batch']}, at {medians['fast']:,.0f} images/s,"
+        f" {statistics.median(ratios):.2f} times `trainer=auto`'s {medians['auto']:,.0f} (median of {len(ratios)} pairs,"
+        f" {min(ratios):.2f} to {max(ratios):.2f}; `python -m benchmarks.throughput`).",
+    ]
+    seeds, test = run["seeds"], run["seeds"]["test/acc"]
+    lines += [
+        "",
+        f"`experiment=speedrun_cpu repeat={seeds['runs']}`: {100 * test['mean']:.2f}% test accuracy in the mean (deviation"
+        f" {100 * test['std']:.2f}, lowest {100 * test['min']:.2f}) after {seeds['train_seconds']['mean']:.0f} s of training.",
+        "",
+        "As work grows, the cost of a unit of it at the largest size, as a multiple of that at the smallest"
+        f" (`python -m benchmarks.growth`, {grown['hardware']['cores']} cores):",
+        "",
+        "| what grows | from | to | cost of a unit |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name, factor in grown["factors"].items():
+        values = [row["value"] for row in factor["rows"]]
+        lines.append(f"| {name} | {values[0]} | {values[-1]} | {factor['unit_cost_ratio']:.2f} |")
+    sweep, images = grown["factors"]["sweep"], grown["factors"]["images"]
+    lines += [
+        "",
+        f"A job of a sweep costs {sweep['seconds_per_job']:.2f} s beyond its training. Ten times the images add"
+        f" {images['set_growth_bytes'] / 1e6:.0f} MB of pixels, and {images['peak_growth_bytes'] / 1e6:.0f} MB to the peak of memory.",
+    ]
+    return "\n".join(lines)
+
+
+BLOCKS = {"quickstart": quickstart, "benchmarks": benchmarks, "speed": speed}
 
 
 def filled(text: str) -> str:

@@ -1,6 +1,7 @@
 """A small, wide network for short runs, in the line of airbench (Jordan 2024, arXiv:2404.00498)."""
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,23 +12,39 @@ from cifar_lit.model.parts import INITS, check_choice, check_share, check_size, 
 from cifar_lit.model.whitening import PatchWhitening
 
 
-class ConvNorm(nn.Sequential):
-    """3x3 convolution and batch normalisation: (N, channels, H, W) -> (N, width, H, W), or half as high and wide where pooled."""
+ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU}
 
-    def __init__(self, channels: int, width: int, norm_momentum: float, *, pool: bool = False) -> None:
+
+class PoolTo2x2(nn.Module):
+    """Maxima of the four quarters, which overlap where a side is odd: (N, C, H, W) -> (N, C, 2, 2).
+
+    What comes behind sees one size of features, whatever the size of the images, which may change in training.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        height, width = features.shape[2:]
+        return F.max_pool2d(features, (-(-height // 2), -(-width // 2)), (height // 2, width // 2))
+
+
+class ConvNorm(nn.Sequential):
+    """3x3 convolution, pooling where there is one, batch normalisation, activation: (N, channels, H, W) -> (N, width, h, w)."""
+
+    def __init__(
+        self, channels: int, width: int, *, norm_momentum: float, activation: str, pool: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.add_module("conv", Conv3x3(channels, width))
-        if pool:
-            self.add_module("pool", nn.MaxPool2d(kernel_size=2))
+        if pool is not None:
+            self.add_module("pool", pool)
         self.add_module("norm", nn.BatchNorm2d(width, momentum=norm_momentum))
-        self.add_module("act", nn.SiLU())
+        self.add_module("act", ACTIVATIONS[activation]())
 
 
 class ResidualPair(nn.Sequential):
     """The input, and what two convolutions make of it: (N, width, H, W) -> alike."""
 
-    def __init__(self, width: int, norm_momentum: float) -> None:
-        super().__init__(ConvNorm(width, width, norm_momentum), ConvNorm(width, width, norm_momentum))
+    def __init__(self, width: int, **options: Any) -> None:
+        super().__init__(ConvNorm(width, width, **options), ConvNorm(width, width, **options))
 
     def forward(self, features: Tensor) -> Tensor:
         return features + super().forward(features)
@@ -36,9 +53,10 @@ class ResidualPair(nn.Sequential):
 class SpeedNet(nn.Module):
     """Patch whitening, groups of convolution + pooling + residual pairs, a max and mean head: images (N, 3, H, W) -> logits.
 
-    widths: channels of each group; each halves H and W. layers: residual pairs of each group. norm_momentum: of batch
-    norm's running statistics, high since runs are short. scale: of the logits. init: "dirac" or "kaiming". dropout: before
-    the classifier. All arguments are plain values, so that a checkpoint can hold them.
+    widths: channels of each group; each halves H and W, but the last, which leaves 2x2. layers: residual pairs of each
+    group. activation: "silu" or "relu". norm_momentum: of batch norm's running statistics, high since runs are short.
+    scale: of the logits. init: "dirac" or "kaiming". dropout: before the classifier. All arguments are plain values, so
+    that a checkpoint can hold them.
     """
 
     def __init__(
@@ -47,8 +65,9 @@ class SpeedNet(nn.Module):
         widths: list[int],
         layers: list[int],
         num_classes: int,
+        activation: str = "silu",
         norm_momentum: float = 0.4,
-        scale: float = 0.125,
+        scale: float = 0.25,
         init: str = "dirac",
         dropout: float = 0.0,
     ) -> None:
@@ -56,6 +75,7 @@ class SpeedNet(nn.Module):
         check_size("num_classes", num_classes)
         check_share("dropout", dropout)
         check_share("norm_momentum", norm_momentum)
+        check_choice("activation", activation, tuple(ACTIVATIONS))
         check_choice("init", init, INITS)
         if not scale > 0.0:
             raise ValueError(f"model.scale={scale!r}: allowed is above 0")
@@ -64,10 +84,12 @@ class SpeedNet(nn.Module):
         self.stem = PatchWhitening(kernel_size=2)
         self.groups = nn.Sequential()
         channels = self.stem.channels
-        for width, depth in zip(widths, layers, strict=True):
-            self.groups.append(ConvNorm(channels, width, norm_momentum, pool=True))
+        options = {"norm_momentum": norm_momentum, "activation": activation}
+        for number, (width, depth) in enumerate(zip(widths, layers, strict=True), start=1):
+            pool = PoolTo2x2() if number == len(widths) else nn.MaxPool2d(kernel_size=2)
+            self.groups.append(ConvNorm(channels, width, pool=pool, **options))
             for _ in range(depth):
-                self.groups.append(ResidualPair(width, norm_momentum))
+                self.groups.append(ResidualPair(width, **options))
             channels = width
         self.dropout = dropout_layer(dropout)
         self.fc = nn.Linear(2 * channels, num_classes, bias=False)
@@ -83,5 +105,5 @@ class SpeedNet(nn.Module):
 
 
 # Parameters are counted with 100 classes.
-speednet = partial(SpeedNet, widths=[64, 256, 768], layers=[1, 1, 1])  # 13,961,088; 304 M multiply-adds at 32x32
+speednet = partial(SpeedNet, widths=[64, 256, 768], layers=[1, 1, 1])  # 13,961,088; 227 M multiply-adds at 32x32
 speednet_small = partial(SpeedNet, widths=[32, 96, 256], layers=[1, 1, 1])  # 1,673,216

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cifar_lit.model.conv import Conv3x3
 from cifar_lit.model.registry import build, describe
-from cifar_lit.model.speednet import SpeedNet, speednet
+from cifar_lit.model.speednet import PoolTo2x2, SpeedNet, speednet
 
 TINY = {"widths": [4, 8, 12], "layers": [1, 1, 1], "num_classes": 5}
 
@@ -39,13 +39,23 @@ def test_size_of_the_network():
         with FlopCounterMode(display=False) as counter:
             net(torch.empty(1, 3, 32, 32))
     assert sum(parameter.numel() for parameter in net.parameters()) == 13_961_088
-    assert counter.get_total_flops() / 2e6 == pytest.approx(303.5, abs=0.1)
+    assert counter.get_total_flops() / 2e6 == pytest.approx(226.9, abs=0.1)
 
 
 @pytest.mark.parametrize("size", [17, 20, 24, 32])
 def test_any_size_of_image(size):
     net = SpeedNet(**TINY)
     assert net(torch.zeros(2, 3, size, size)).shape == (2, 5) and net.features(torch.zeros(2, 3, size, size)).shape == (2, 24)
+
+
+@pytest.mark.parametrize("sides", [(4, 4), (5, 5), (7, 6), (3, 2)])
+def test_the_last_group_leaves_2x2(sides):
+    features = torch.randn(2, 3, *sides)
+    pooled = PoolTo2x2()(features)
+    assert pooled.shape == (2, 3, 2, 2)
+    half = [-(-side // 2) for side in sides]
+    assert torch.equal(pooled[:, :, 0, 0], features[:, :, : half[0], : half[1]].amax((2, 3)))
+    assert torch.equal(pooled[:, :, 1, 1], features[:, :, sides[0] - half[0] :, sides[1] - half[1] :].amax((2, 3)))
 
 
 def test_dirac_filters_pass_their_channels_on():
@@ -70,6 +80,7 @@ def test_a_description_is_enough():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"activation": "tanh"}, "model.activation='tanh'"),
         ({"widths": [4, 8]}, "model.layers"),
         ({"scale": 0.0}, "model.scale=0.0"),
         ({"norm_momentum": 1.0}, "model.norm_momentum=1.0"),
