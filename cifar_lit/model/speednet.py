@@ -11,7 +11,6 @@ from cifar_lit.model.conv import Conv3x3
 from cifar_lit.model.parts import INITS, check_choice, check_share, check_size, check_stages, dropout_layer, initialise
 from cifar_lit.model.whitening import PatchWhitening
 
-
 ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU}
 
 
