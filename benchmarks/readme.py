@@ -95,7 +95,8 @@ def speed() -> str:
     lines += [
         "",
         f"A job of a sweep costs {sweep['seconds_per_job']:.2f} s beyond its training. Ten times the images add"
-        f" {images['set_growth_bytes'] / 1e6:.0f} MB of pixels, and {images['peak_growth_bytes'] / 1e6:.0f} MB to the peak of memory.",
+        f" {images['set_growth_bytes'] / 1e6:.0f} MB of pixels, and the peak of memory rises by"
+        f" {images['peak_growth_bytes'] / 1e6:.0f} MB.",
     ]
     return "\n".join(lines)
 

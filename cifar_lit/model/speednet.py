@@ -83,7 +83,7 @@ class SpeedNet(nn.Module):
         self.stem = PatchWhitening(kernel_size=2)
         self.groups = nn.Sequential()
         channels = self.stem.channels
-        options = {"norm_momentum": norm_momentum, "activation": activation}
+        options: dict[str, Any] = {"norm_momentum": norm_momentum, "activation": activation}
         for number, (width, depth) in enumerate(zip(widths, layers, strict=True), start=1):
             pool = PoolTo2x2() if number == len(widths) else nn.MaxPool2d(kernel_size=2)
             self.groups.append(ConvNorm(channels, width, pool=pool, **options))
@@ -104,5 +104,5 @@ class SpeedNet(nn.Module):
 
 
 # Parameters are counted with 100 classes.
-speednet = partial(SpeedNet, widths=[64, 256, 768], layers=[1, 1, 1])  # 13,961,088; 227 M multiply-adds at 32x32
+speednet = partial(SpeedNet, widths=[64, 256, 768], layers=[1, 1, 1])  # 13,961,088; 250 M multiply-adds at 32x32
 speednet_small = partial(SpeedNet, widths=[32, 96, 256], layers=[1, 1, 1])  # 1,673,216
