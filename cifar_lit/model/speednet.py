@@ -66,7 +66,7 @@ class SpeedNet(nn.Module):
         num_classes: int,
         activation: str = "silu",
         norm_momentum: float = 0.4,
-        scale: float = 0.25,
+        scale: float = 0.3,
         init: str = "dirac",
         dropout: float = 0.0,
     ) -> None:
@@ -105,4 +105,4 @@ class SpeedNet(nn.Module):
 
 # Parameters are counted with 100 classes.
 speednet = partial(SpeedNet, widths=[64, 256, 768], layers=[1, 1, 1])  # 13,961,088; 250 M multiply-adds at 32x32
-speednet_small = partial(SpeedNet, widths=[32, 96, 256], layers=[1, 1, 1])  # 1,673,216
+speednet_small = partial(SpeedNet, widths=[32, 96, 256], layers=[1, 1, 1], activation="relu")  # 1,673,216

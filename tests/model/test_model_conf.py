@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 
 from cifar_lit.model import build, describe
 
@@ -60,7 +60,8 @@ def test_keys_and_values_are_the_constructors_options_and_defaults(name):
     cfg = composed(name)
     made = network(name)
     assert cfg._target_.endswith(f".{name}") and cfg._partial_ is True
-    defaults = {key: parameter.default for key, parameter in inspect.signature(made.func).parameters.items() if key not in SIZES}
+    network_of = get_object(cfg._target_)  # with what it sets itself, beside the defaults of the class
+    defaults = {key: parameter.default for key, parameter in inspect.signature(network_of).parameters.items() if key not in SIZES}
     assert {key: value for key, value in cfg.items() if not key.startswith("_")} == defaults
 
 
