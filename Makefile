@@ -44,10 +44,12 @@ lint: $(READY) ## ruff and mypy
 format: $(READY) ## let ruff lay out the code
 	@$(PY) -m ruff check --fix --quiet . ; $(PY) -m ruff format --quiet .
 
-bench: $(READY) ## the benchmarks that a CPU can run
+bench: $(READY) ## the benchmarks, on whatever this machine has; half an hour on two cores
 	@$(PY) -m benchmarks.pipeline
 	@$(PY) -m benchmarks.lightning_tax
 	@$(PY) -m benchmarks.startup
+	@$(PY) -m benchmarks.throughput
+	@$(PY) -m benchmarks.growth
 
 clean: ## remove the environment and caches; runs and data stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

@@ -91,6 +91,11 @@ class Experiment:
         untrained = {"pretrained": False} if "pretrained" in getattr(self.model, "keywords", {}) else {}
         with torch.device("meta"):  # options are checked; no weight is allocated, or downloaded
             shape = self.model(num_classes=2, **untrained)
+            for pixels in (self.images.sizes or {}).values():
+                try:
+                    shape(torch.empty(2, 3, pixels, pixels))
+                except RuntimeError as error:
+                    raise ValueError(f"data.sizes: images of {pixels} pixels a side are too small for this network") from error
         self._check_room(sum(parameter.numel() for parameter in shape.parameters()))
         probe = self.optimizer(nn.Linear(2, 2))
         steps_per_epoch, total_steps = self._lengths()

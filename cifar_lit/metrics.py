@@ -25,7 +25,8 @@ class Tally(Metric):
         """loss: mean over the batch. logits (N, C). labels (N,)."""
         hits = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
         count = len(labels)
-        batch = (loss.detach() * count, hits[:, 0].sum(), hits.sum(), torch.full_like(loss, count))
+        first = logits.argmax(dim=1) == labels  # as Evaluation has it: bfloat16 logits tie, and topk orders ties otherwise
+        batch = (loss.detach() * count, first.sum(), hits.sum(), torch.full_like(loss, count))
         self.sums += torch.stack(batch)  # float32 counts exactly up to 16 million images
 
     def compute(self) -> dict[str, float]:

@@ -133,3 +133,14 @@ def test_evaluation_starts_anew_after_a_reset():
     second, confusion = evaluation.compute()
     assert confusion.sum() == 8 and first != second
     assert all(isinstance(score, float) for score in second.values())
+
+
+def test_ties_count_alike_in_validation_and_test():
+    """In bfloat16 the largest logits of an image may be equal; which of them is the answer must not depend on who asks."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randint(0, 3, (500, 100), generator=generator).bfloat16()
+    labels = torch.randint(100, (500,), generator=generator)
+    tally, evaluation = Tally(), Evaluation()
+    tally.update(torch.tensor(1.0), logits, labels)
+    evaluation.update(logits, labels)
+    assert tally.compute()["acc"] == pytest.approx(evaluation.compute()[0]["acc"])
