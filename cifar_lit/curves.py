@@ -12,6 +12,7 @@ def draw(rows: list[dict[str, float]], path: Path) -> None:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow, and wanted once, at the end
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(10, 7), layout="constrained")
     accuracy, loss, rate, gap = figure.subplots(2, 2).flat
@@ -38,6 +39,7 @@ def draw(rows: list[dict[str, float]], path: Path) -> None:
         (gap, "Train less validation accuracy", "points"),
     ):
         axes.set(title=title, xlabel="epoch", ylabel=unit)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0] and axes is not rate:
             axes.legend()

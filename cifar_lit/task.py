@@ -181,11 +181,11 @@ class Task(L.LightningModule):
             self.net.train(training)
             batch = torch.zeros(images, 3, pixels, pixels, device=self.device)
             labels = torch.zeros(images, dtype=torch.long, device=self.device)
-            targets = labels if self.mix is None else F.one_hot(labels, self.num_classes).float()
+            mixed = [] if self.mix is None else [F.one_hot(labels, self.num_classes).float()]
             with self.trainer.precision_plugin.forward_context(), torch.set_grad_enabled(training):
                 logits = self(batch)
                 if training:
-                    self.loss(logits, targets).backward()
+                    torch.stack([self.loss(logits, targets) for targets in (labels, *mixed)]).sum().backward()
         self.net.train().zero_grad(set_to_none=True)
         self.net.load_state_dict(kept)
         if self.device.type == "cuda":
