@@ -82,15 +82,15 @@ def speed() -> str:
         f"`experiment=speedrun_cpu repeat={seeds['runs']}`: {100 * test['mean']:.2f}% test accuracy in the mean (deviation"
         f" {100 * test['std']:.2f}, lowest {100 * test['min']:.2f}) after {seeds['train_seconds']['mean']:.0f} s of training.",
         "",
-        "As work grows, the cost of a unit of it at the largest size, as a multiple of that at the smallest"
-        f" (`python -m benchmarks.growth`, {grown['hardware']['cores']} cores):",
+        "As work grows: seconds a unit at the largest size, over those at the smallest; 1 is linear"
+        f" (`{grown['model']}`, {grown['hardware']['cores']} cores, `python -m benchmarks.growth`):",
         "",
-        "| what grows | from | to | cost of a unit |",
-        "| --- | ---: | ---: | ---: |",
+        "| what grows | from | to | unit | seconds a unit, times |",
+        "| --- | ---: | ---: | --- | ---: |",
     ]
     for name, factor in grown["factors"].items():
         values = [row["value"] for row in factor["rows"]]
-        lines.append(f"| {name} | {values[0]} | {values[-1]} | {factor['unit_cost_ratio']:.2f} |")
+        lines.append(f"| {name} | {values[0]} | {values[-1]} | {factor['unit']} | {factor['unit_cost_ratio']:.2f} |")
     sweep, images = grown["factors"]["sweep"], grown["factors"]["images"]
     lines += [
         "",

@@ -58,7 +58,6 @@ def test_composes_instantiates_and_runs(name):
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "timm"])
 def test_keys_and_values_are_the_constructors_options_and_defaults(name):
     cfg = composed(name)
-    made = network(name)
     assert cfg._target_.endswith(f".{name}") and cfg._partial_ is True
     network_of = get_object(cfg._target_)  # with what it sets itself, beside the defaults of the class
     defaults = {key: parameter.default for key, parameter in inspect.signature(network_of).parameters.items() if key not in SIZES}
