@@ -112,3 +112,19 @@ def test_importing_and_stepping_warn_of_nothing(tmp_path):
     done = subprocess.run([sys.executable, "-W", "error", "-c", step], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+
+
+def test_the_test_may_average_each_image_and_its_mirror_image():
+    task = made().eval()
+    images, labels = batch()
+    found = []
+    for flip in (False, True):
+        task.test_time_flip = flip
+        task.on_test_epoch_start()
+        with torch.no_grad():
+            task.test_step((images, labels), 0)
+        found.append(task.evaluation.logits[0])
+    with torch.no_grad():
+        mirrored = task(images.flip(3))
+    torch.testing.assert_close(found[1], (found[0] + mirrored) / 2)
+    assert not torch.equal(found[0], found[1])

@@ -226,3 +226,27 @@ def test_a_flipped_best_checkpoint_costs_a_warning_not_the_run(train, monkeypatc
     assert ran.code == 0, ran.err
     assert "testing the last weights instead" in ran.out
     assert runs.read_summary(ran.folder)["evaluated"] == "last"
+
+
+def test_time_flip_is_named_wherever_the_accuracy_is(train):
+    ran = train(*TINY, "trainer.max_epochs=1", "test_time_flip=true")
+    assert ran.code == 0, ran.err
+    assert runs.read_summary(ran.folder)["test_time_flip"] is True
+    assert "each averaged with its mirror image" in ran.out
+    assert "mean of each image and its mirror image" in (ran.folder / "model" / "README.md").read_text()
+
+
+def test_a_whitening_stem_is_fitted_before_training_and_kept(train):
+    from safetensors.torch import load_file
+
+    ran = train(*TINY, "trainer.max_epochs=1", "model=resnet8", "model.stem=whitening")
+    assert ran.code == 0, ran.err
+    norms = load_file(ran.folder / "model" / "model.safetensors")["conv1.0.weight"].flatten(1).norm(dim=1)
+    assert norms.max() > 2 * norms.min()  # not fitted, all are 1
+
+
+def test_a_run_validated_after_its_last_epoch_only_says_so(train):
+    ran = train(*TINY, "data.validation=test", "trainer.check_val_every_n_epoch=2")
+    assert ran.code == 0, ran.err
+    assert runs.read_summary(ran.folder)["validations"] == 1
+    assert "looked at after it, and not before" in ran.out
