@@ -106,6 +106,7 @@ def main() -> None:
     print(f"median ratio {statistics.median(ratios):.4f} ({arguments.model}, batch {arguments.batch}, {arguments.steps} steps)")
     if arguments.json:
         setting = {"model": arguments.model, "batch": arguments.batch, "steps": arguments.steps}
+        setting["threads"] = torch.get_num_threads()
         save(arguments.json, {"benchmark": "lightning_tax", **setting, "pairs": seconds, "ratio": statistics.median(ratios)})
 
 
