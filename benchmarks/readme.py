@@ -46,7 +46,8 @@ def benchmarks() -> str:
         batched = f"{row['batched']:,.0f} | {row['ratio']:.1f}" if "batched" in row else "- | -"
         lines.append(f"| `{name}` | {row['per_image']:,.0f} | {batched} |")
     both = result("lightning_tax_two_threads")
-    setting = f"`{tax['model']}`, batch {tax['batch']}, medians of {len(tax['pairs'])} and {len(both['pairs'])} pairs"
+    setting = f"`{tax['model']}`, batch {tax['batch']}, medians of {len(tax['pairs'])} pairs of {tax['steps']} steps and of"
+    setting += f" {len(both['pairs'])} of {both['steps']}"
     ratios = [[pair["ours"] / pair["bare"] for pair in found["pairs"]] for found in (tax, both)]
     spans = [f"single pairs from {min(found):.2f} to {max(found):.2f}" for found in ratios]
     lines += ["", f"Our loop takes {tax['ratio']:.3f} times the time of a bare PyTorch loop doing the same work on one thread"]
