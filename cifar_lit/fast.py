@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 class FastTask(Task):
     """Lightning's manual optimization, so that a step can be one function, and that function a CUDA graph.
 
-    Learns what Task learns: bit by bit without a graph, and with one but for rounding (tests/test_gpu.py). graph: make each step (batch, network,
-    loss, gradients, clipping, optimizer) one CUDA graph, where there is CUDA and the recipe allows it; the log says where
-    it does not. The learning rate is then a tensor, which the schedule fills.
+    Learns what Task learns: bit by bit without a graph, and with one but for rounding (tests/test_gpu.py).
+    graph: make each step (batch, network, loss, gradients, clipping, optimizer) one CUDA graph, where there is CUDA and
+    the recipe allows it; the log says where it does not. The learning rate is then a tensor, which the schedule fills.
     """
 
     def __init__(
