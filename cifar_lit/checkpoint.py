@@ -1,13 +1,11 @@
-"""The only door to trained weights: Lightning checkpoints that are whole or not there, and bundles for other people.
+"""The only door to trained weights: Lightning checkpoints that are whole or not there, and bundles (`bundle.py`).
 
 A checkpoint is the zip file that `torch.save` writes, with the SHA-256 of all that comes before it as the zip's comment:
-`torch.load` and Lightning read it as ever, and a torn or altered file is told from a good one. A bundle is a folder with
-`model.safetensors`, `config.json` and `README.md`. Nothing is ever unpickled with code execution.
+`torch.load` and Lightning read it as ever, and a torn or altered file is told from a good one. Nothing is ever unpickled
+with code execution, and a network is built from its own description, through a table of names.
 """
 
 import errno
-import hashlib
-import json
 import logging
 import os
 import shutil
@@ -16,35 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.io import TorchCheckpointIO
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cifar_lit.atomic import sync, writing
+from cifar_lit import bundle
+from cifar_lit.atomic import writing
+from cifar_lit.bundle import CheckpointError, Facts, digest, regular
 from cifar_lit.model.registry import build
 
 log = logging.getLogger(__name__)
 
 _MARK = b"sha256:"
 _COMMENT = len(_MARK) + 64
-_CHUNK = 1 << 22
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used: one line, which file and why."""
-
-
-def _digest(path: Path, length: int) -> bytes:
-    total = hashlib.sha256()
-    with open(path, "rb") as file:
-        while length > 0:
-            block = file.read(min(_CHUNK, length))
-            if not block:
-                break
-            total.update(block)
-            length -= len(block)
-    return total.hexdigest().encode()
+_FOREIGN = (".pth", ".pt", ".bin", ".pkl", ".tar", ".safetensors")
+_LITTLE = 1 << 22  # bytes: a disk with less than that is full
 
 
 def seal(path: Path) -> None:
@@ -54,13 +38,13 @@ def seal(path: Path) -> None:
         file.seek(size - 2)
         file.write(struct.pack("<H", _COMMENT))
     with open(path, "ab") as file:
-        file.write(_MARK + _digest(path, size))
+        file.write(_MARK + digest(path, size).encode())
 
 
 def verify(path: Path) -> None:
     """Raise CheckpointError unless a checkpoint is the very bytes that were written."""
     try:
-        size = path.stat().st_size
+        size = regular(path).stat().st_size
         with open(path, "rb") as file:
             file.seek(max(0, size - _COMMENT))
             comment = file.read()
@@ -68,7 +52,7 @@ def verify(path: Path) -> None:
         raise CheckpointError(f"{path}: {error.strerror}") from None
     if not comment.startswith(_MARK):
         raise CheckpointError(f"{path}: torn, or not written by this project (it carries no SHA-256)")
-    if _digest(path, size - _COMMENT) != comment[len(_MARK) :]:
+    if digest(path, size - _COMMENT).encode() != comment[len(_MARK) :]:
         raise CheckpointError(f"{path}: altered since it was written (its SHA-256 does not fit)")
 
 
@@ -84,23 +68,17 @@ def read(path: Path) -> dict[str, Any]:
     return contents
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's door to the disk: writes beside the target, seals, flushes, renames; verifies before it reads."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with writing(target) as part:
-            try:
-                torch.save(checkpoint, part)
-            except RuntimeError:  # how torch tells of a write that fell short
-                if shutil.disk_usage(target.parent).free < _CHUNK:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from None
-                raise
-            seal(part)
-
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        return read(Path(path))
+def save(contents: dict[str, Any], target: Path) -> None:
+    """Write a checkpoint: beside the target, sealed, flushed, renamed. Raises OSError where it cannot be."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with writing(target) as part:
+        try:
+            torch.save(contents, part)
+        except RuntimeError:  # how torch tells of a write that fell short
+            if shutil.disk_usage(target.parent).free < _LITTLE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from None
+            raise
+        seal(part)
 
 
 def keep_previous(folder: Path) -> None:
@@ -134,52 +112,60 @@ def network_weights(contents: dict[str, Any]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in contents["state_dict"].items() if key.startswith(prefix)}
 
 
-def save_bundle(folder: Path, net: nn.Module, config: dict[str, Any], card: str) -> None:
-    """Write a bundle, whole or not at all.
+def load(path: Path | str) -> tuple[nn.Module, Facts]:
+    """The network of a bundle, of a run directory or of a Lightning checkpoint, in evaluation mode, and its facts.
 
-    config: plain JSON values; `network` is the description that `cifar_lit.model.registry.build` takes. The SHA-256 of
-    the weights is added to it.
+    A run directory without a bundle (it has not finished, or was interrupted) gives its best checkpoint, else its last.
+    Raises CheckpointError.
     """
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"{path}: there is no such file or folder")
+    if path.is_dir():
+        for folder in (path, path / "model"):
+            if bundle.is_bundle(folder):
+                return _load_bundle(folder)
+        places = [path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt", "previous.ckpt")]
+        found = next((place for place in places if place.exists()), None)
+        if found is None:
+            raise CheckpointError(f"{path}: no bundle, and no run directory with one or with checkpoints")
+        path = found
+    elif path.suffix in _FOREIGN:
+        raise CheckpointError(f"{path}: no checkpoint of this project: python -m cifar_lit.convert makes a bundle of such files")
+    contents = read(path)
     try:
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-        save_file(weights, part / "model.safetensors", metadata={"format": "pt"})
-        size = (part / "model.safetensors").stat().st_size
-        digest = _digest(part / "model.safetensors", size).decode()
-        (part / "config.json").write_text(json.dumps({**config, "sha256": digest}, indent=2) + "\n")
-        (part / "README.md").write_text(card)
-        for file in part.iterdir():
-            sync(file)
-        old = folder.with_name(f".{folder.name}.old")
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(part, folder)
-        sync(folder.parent)
-        shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+        facts = Facts.of(contents["facts"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: does not say what network it is: {' '.join(str(error).split())[:300]}") from None
+    return _filled(path, facts, network_weights(contents)), facts
 
 
-def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a bundle, in evaluation mode, and its config. Raises CheckpointError."""
-    weights_file = folder / "model.safetensors"
+def _load_bundle(folder: Path) -> tuple[nn.Module, Facts]:
+    facts = bundle.read(folder)
     try:
-        config = json.loads((folder / "config.json").read_text())
-        digest = _digest(weights_file, weights_file.stat().st_size).decode()
-        if digest != config["sha256"]:
-            raise CheckpointError(f"{weights_file}: altered since it was written (its SHA-256 does not fit)")
-        net = build(config["network"])
-        net.load_state_dict(load_file(weights_file), strict=True)
-    except CheckpointError:
-        raise
-    except OSError as error:
-        raise CheckpointError(f"{error.filename or folder}: {error.strerror}") from None
-    except KeyError as error:
-        raise CheckpointError(f"{folder}: not a bundle that can be loaded: config.json has no {error}") from None
-    except (TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())  # a mismatch of weights takes many lines, the first of which says nothing
-        raise CheckpointError(f"{folder}: not a bundle that can be loaded: {reason[:300]}") from None
-    return net.eval(), config
+        weights = load_file(bundle.verified(folder, bundle.WEIGHTS))
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{folder}: not a bundle that can be loaded: {' '.join(str(error).split())[:300]}") from None
+    return _filled(folder, facts, weights), facts
+
+
+def _filled(source: Path, facts: Facts, weights: dict[str, Tensor]) -> nn.Module:
+    """The network that facts describe, with its weights, every name and shape of which must fit."""
+    try:
+        stages = facts.network.get("layers", [])
+        if isinstance(stages, list) and sum(size for size in stages if isinstance(size, int)) > len(weights):
+            raise ValueError("it describes more layers than it has weights")  # would take for ever to build
+        with torch.device("meta"):  # shapes first: a description of terabytes must not be allocated
+            shapes = {name: tensor.shape for name, tensor in build(facts.network).state_dict().items()}
+        for name in sorted(shapes.keys() | weights.keys()):
+            if name not in weights or name not in shapes:
+                raise ValueError(f"{'missing' if name in shapes else 'unknown'} weight {name}")
+            if weights[name].shape != shapes[name]:
+                raise ValueError(f"weight {name} is {list(weights[name].shape)}, by the description {list(shapes[name])}")
+        net = build(facts.network)
+        net.load_state_dict(weights, strict=True)
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, RecursionError, ModuleNotFoundError) as error:
+        raise CheckpointError(f"{source}: cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    return net.eval()

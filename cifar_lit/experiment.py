@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from cifar_lit import checkpoint, outcome, runs
 from cifar_lit import logger as trackers
 from cifar_lit.augment.policy import Policy
+from cifar_lit.bundle import Facts
 from cifar_lit.data.loaders import Place
 from cifar_lit.data.module import ImageData
 from cifar_lit.fast import FastTask
@@ -206,8 +207,19 @@ class Experiment:
         dataset, trainer = self.images.dataset, self.lightning
         assert dataset is not None
         description = describe(self.model, num_classes=len(dataset.classes))
-        if saved is not None and checkpoint.read(saved)["network"] != description:
+        if saved is not None and checkpoint.read(saved)["facts"]["network"] != description:
             raise checkpoint.CheckpointError(f"{saved} is of other data: this run has {len(dataset.classes)} classes")
+        facts = Facts(
+            title=self.name,
+            data=dataset.name,
+            network=description,
+            classes=dataset.classes,
+            superclasses=dataset.superclasses,
+            superclass_of=dataset.superclass_of,
+            mean=dataset.mean,
+            std=dataset.std,
+            image_size=dataset.test.images.shape[1:3],
+        )
         torch.manual_seed(derive(self.seed, "weights"))
         net = self.model(num_classes=len(dataset.classes))
         for stem in whitening_stems(net):
@@ -224,8 +236,7 @@ class Experiment:
             "total_steps": total_steps,
             "steps_per_epoch": steps_per_epoch,
             "superclass_of": dataset.superclass_of,
-            "description": description,
-            "data": dataset.name,
+            "facts": facts.plain(),
             "seed": self.seed,
             "test_time_flip": self.test_time_flip,
             "channels_last": trainer.channels_last,
@@ -243,7 +254,8 @@ class Experiment:
 
     def _compare(self, contents: dict[str, Any], saved: Path) -> None:
         """Refuse a checkpoint of another network, or of a run of another length: its schedule would not fit."""
-        theirs = contents.get("network") or {}
+        about = contents.get("facts") or {}
+        theirs = about.get("network") or {}
         own = describe(self.model, num_classes=theirs.get("num_classes", 2))  # how many there are is known later
         if theirs != own:
             differing = sorted(key for key in {*own, *theirs} if theirs.get(key) != own.get(key))
@@ -251,7 +263,7 @@ class Experiment:
         _, total_steps = self._lengths()
         if contents.get("total_steps") != total_steps:
             raise checkpoint.CheckpointError(
-                f"{saved} is of a run of {contents.get('total_steps')} steps on {contents.get('data')} images, this one has"
+                f"{saved} is of a run of {contents.get('total_steps')} steps on {about.get('data')} images, this one has"
                 f" {total_steps}: a schedule cannot be stretched; resume with the same data and trainer.max_epochs, or"
                 " start a new run with resume=null"
             )

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import math
 import platform
 import subprocess
 from importlib.metadata import version
@@ -13,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from cifar_lit import card, checkpoint, curves, runs
+from cifar_lit import bundle, card, checkpoint, curves, runs
+from cifar_lit.bundle import Facts
 from cifar_lit.callbacks.ema import EMA
 from cifar_lit.data.dataset import Dataset
 from cifar_lit.data.module import ImageData
@@ -70,6 +72,8 @@ def measure(
     which = evaluate if evaluate != "auto" else "best" if images.validation == "holdout" else "last"
     which, epoch = _take_weights(task, trainer, folder, which)
     row = next((row for row in rows if row["epoch"] == epoch), {})
+    if images.validation == "holdout":
+        trainer.predict(task, images.val_dataloader(), return_predictions=False)  # fits the temperature
     scores = trainer.test(task, datamodule=images, verbose=False)[0]
     seconds = sum(row.get("seconds", 0.0) for row in rows)
     images_seen = sum(row.get("seconds", 0.0) * row.get("images_per_second", 0.0) for row in rows)
@@ -84,6 +88,7 @@ def measure(
         "train/acc": row.get("train/acc"),
         "val/acc": row.get("val/acc"),
         "val/acc_best": best.get("val/acc"),
+        "temperature": task.temperature,
         "validations": sum("val/acc" in row for row in rows),
         "val/best_epoch": int(best.get("epoch", epoch)),
         **{name: float(score) for name, score in scores.items()},
@@ -96,20 +101,26 @@ def measure(
         assert images.dataset is not None
         _write_confusion(task.confusion, images.dataset, folder)
         curves.draw(rows, folder / "curves.png")
-        config = {
-            "network": task.description,
-            "classes": list(images.dataset.classes),
-            "superclasses": list(images.dataset.superclasses),
-            "superclass_of": list(images.dataset.superclass_of),
-            "mean": list(images.dataset.mean),
-            "std": list(images.dataset.std),
-            "image_size": list(images.dataset.test.images.shape[1:3]),
-            "metrics": {name: value for name, value in summary.items() if "/" in name},
-            "versions": {"torch": version("torch")},
-            "run": str(folder),
-        }
-        checkpoint.save_bundle(folder / "model", task.net, config, card.write(config, summary))
+        bundle.save(folder / "model", task.net.state_dict(), *_shipped(task, summary, folder))
     return summary
+
+
+def _shipped(task: Task, summary: dict[str, Any], folder: Path) -> tuple[Facts, str]:
+    """The facts and the card of a run's bundle."""
+    about = ("experiment", "overrides", "seed", "validation", "evaluated", "evaluated_epoch", "precision", "git", "versions")
+    facts = Facts.of(
+        task.facts
+        | {
+            "temperature": task.temperature,
+            "metrics": {name: value for name, value in summary.items() if "/" in name and _is_measured(value)},
+            "origin": {name: summary[name] for name in about} | {"run": str(folder)},
+        }
+    )
+    return facts, card.write(facts, summary)
+
+
+def _is_measured(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value)  # a run that diverged has results that are none
 
 
 def _take_weights(task: Task, trainer: Trainer, folder: Path, which: str) -> tuple[str, int]:

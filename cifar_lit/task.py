@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from cifar_lit.metrics import Evaluation, Tally
+from cifar_lit.metrics import Evaluation, Tally, fit_temperature
 from cifar_lit.mix import Mix, dominant
 from cifar_lit.seeding import numpy_generator, reseed
 
@@ -40,8 +40,7 @@ class Task(L.LightningModule):
         total_steps: int,
         steps_per_epoch: int,
         superclass_of: tuple[int, ...] = (),
-        description: dict[str, Any] | None = None,
-        data: str = "",
+        facts: dict[str, Any] | None = None,
         seed: int = 0,
         test_time_flip: bool = False,
         channels_last: bool = False,
@@ -50,9 +49,8 @@ class Task(L.LightningModule):
         """optimizer(net) and scheduler(optimizer, total_steps=..., steps_per_epoch=...) are called when training starts;
         steps are the optimizer's, of the run and of its first epoch.
 
-        description: of the network, plain values for `model.registry.build`; kept in every checkpoint, like `data`, the
-        name of the images, for a resume to compare. test_time_flip: test on the mean of the logits of an image and its
-        mirror image. channels_last: memory layout of weights and images.
+        facts: what a bundle says of the network and its images, plain values, kept in every checkpoint. test_time_flip:
+        test on the mean of the logits of an image and its mirror image. channels_last: memory layout of weights and images.
         compiled_shapes: of the batches of the run; where there are any, network and loss go through torch.compile, and
         are compiled for each before the clock of training starts.
         """
@@ -62,13 +60,14 @@ class Task(L.LightningModule):
         self.optimizer, self.scheduler = optimizer, scheduler
         self.mix = mix
         self.num_classes = num_classes
-        self.description, self.data = description, data
+        self.facts = facts or {}
         self.stopped = False
         self.seed = seed
         self.test_time_flip = test_time_flip
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.training_tally, self.validation_tally = Tally(), Tally()
-        self.evaluation = Evaluation(superclass_of)
+        self.held_out, self.evaluation = Evaluation(), Evaluation(superclass_of)
+        self.temperature: float | None = None
         self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
         self.confusion: Tensor | None = None
         self.compiled_shapes = tuple(compiled_shapes)
@@ -133,6 +132,19 @@ class Task(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.record({f"val/{name}": mean for name, mean in self.validation_tally.compute().items()})
 
+    def on_predict_epoch_start(self) -> None:
+        self.held_out.reset()
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        images, labels = batch
+        logits = self(images)
+        self.held_out.update(logits, labels)
+        return logits
+
+    def on_predict_epoch_end(self) -> None:
+        logits, labels = self.held_out.compute()
+        self.temperature = fit_temperature(logits, labels) if logits.isfinite().all() else None
+
     def on_test_epoch_start(self) -> None:
         self.evaluation.reset()
 
@@ -144,7 +156,8 @@ class Task(L.LightningModule):
         self.evaluation.update(logits, labels)
 
     def on_test_epoch_end(self) -> None:
-        scores, self.confusion = self.evaluation.compute()
+        # Of one view: that is what the temperature is fitted for, and what is served.
+        scores, self.confusion = self.evaluation.scores(None if self.test_time_flip else self.temperature)
         self.record({f"test/{name}": score for name, score in scores.items()})
 
     def record(self, values: dict[str, float]) -> None:
@@ -157,9 +170,8 @@ class Task(L.LightningModule):
             scheduler.step()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["network"] = self.description
+        checkpoint["facts"] = self.facts
         checkpoint["total_steps"] = self.total_steps
-        checkpoint["data"] = self.data
         checkpoint["stopped"] = self.trainer.should_stop
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
-from cifar_lit.checkpoint import AtomicCheckpointIO
+from cifar_lit.checkpoint import read, save
 
 # Lightning's own remarks about the hardware: said in one line by Experiment instead.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -53,6 +54,16 @@ def resolve_precision(precision: str | int, accelerator: str) -> str:
     if str(precision) == "16-true":
         raise ValueError("trainer.precision=16-true gives NaN for these networks; use 16-mixed or bf16-mixed")
     return str(precision)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's way to the disk, through `checkpoint`."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        save(checkpoint, Path(path))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        return read(Path(path))
 
 
 class Trainer(L.Trainer):

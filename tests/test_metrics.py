@@ -9,7 +9,7 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
-from cifar_lit.metrics import Evaluation, Tally
+from cifar_lit.metrics import Evaluation, Tally, fit_temperature
 
 SIZES = (32, 32, 7, 1)  # of uneven batches, 72 in all
 
@@ -32,7 +32,7 @@ def evaluated(logits, labels, superclass_of=(), sizes=SIZES):
     evaluation = Evaluation(superclass_of)
     for part, truth in zip(logits.split(sizes), labels.split(sizes), strict=True):
         evaluation.update(part, truth)
-    return evaluation.compute()
+    return evaluation.scores()
 
 
 def test_tally_equals_the_means_over_all_images():
@@ -127,10 +127,10 @@ def test_evaluation_starts_anew_after_a_reset():
     logits, labels = outputs(10)
     evaluation = Evaluation()
     evaluation.update(logits, labels)
-    first, _ = evaluation.compute()
+    first, _ = evaluation.scores()
     evaluation.reset()
     evaluation.update(logits[:8], labels[:8])
-    second, confusion = evaluation.compute()
+    second, confusion = evaluation.scores()
     assert confusion.sum() == 8 and first != second
     assert all(isinstance(score, float) for score in second.values())
 
@@ -143,4 +143,37 @@ def test_ties_count_alike_in_validation_and_test():
     tally, evaluation = Tally(), Evaluation()
     tally.update(torch.tensor(1.0), logits, labels)
     evaluation.update(logits, labels)
-    assert tally.compute()["acc"] == pytest.approx(evaluation.compute()[0]["acc"])
+    assert tally.compute()["acc"] == pytest.approx(evaluation.scores()[0]["acc"])
+
+
+def loss_at(logits, labels, temperature):
+    return F.cross_entropy(logits.double() / temperature, labels).item()
+
+
+@pytest.mark.parametrize("truth", [0.3, 0.8, 1.0, 2.5, 9.0])
+def test_the_temperature_is_found_again(truth):
+    generator = torch.Generator().manual_seed(0)
+    honest = 2 * torch.randn(20_000, 10, generator=generator)
+    labels = honest.softmax(1).multinomial(1, generator=generator)[:, 0]
+    found = fit_temperature(honest * truth, labels)
+    assert found == pytest.approx(truth, rel=0.03)
+    best = loss_at(honest * truth, labels, found)
+    assert all(best <= loss_at(honest * truth, labels, found * factor) for factor in (0.98, 0.999, 1.001, 1.02))
+
+
+def test_the_temperature_has_bounds_where_the_data_have_none():
+    sure, labels = 3 * torch.eye(4), torch.arange(4)
+    assert fit_temperature(sure, labels) == pytest.approx(0.05, rel=1e-3)
+    assert fit_temperature(sure, labels.roll(1)) == pytest.approx(20, rel=1e-3)
+    assert fit_temperature(torch.zeros(4, 4), labels) > 0
+    assert fit_temperature(1e4 * sure, labels) > 0
+
+
+def test_calibrated_error_is_that_of_the_divided_logits():
+    logits, labels = outputs(10)
+    evaluation = Evaluation()
+    evaluation.update(logits, labels)
+    scores, _ = evaluation.scores(temperature=1.7)
+    assert scores["ece_calibrated"] == pytest.approx(multiclass_calibration_error(logits / 1.7, labels, 10, n_bins=15).item())
+    assert scores["ece"] == pytest.approx(multiclass_calibration_error(logits, labels, 10, n_bins=15).item())
+    assert "ece_calibrated" not in evaluation.scores()[0]

@@ -6,7 +6,7 @@ import torch
 from torch.optim import lr_scheduler as theirs
 
 from cifar_lit import schedule
-from cifar_lit.checkpoint import AtomicCheckpointIO
+from cifar_lit.trainer import AtomicCheckpointIO
 
 PEAK, STEPS_PER_EPOCH = 0.1, 5
 ONECYCLE = {"pct_start": 0.3, "div_factor": 25.0, "final_div_factor": 1000.0, "anneal_strategy": "cos", "cycle_momentum": True}

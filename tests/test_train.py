@@ -68,7 +68,7 @@ def test_the_same_seed_gives_the_same_weights(train):
 
 def test_the_bundle_answers_as_the_run_tested(train):
     ran = train(*TINY, "callbacks=ema", "callbacks.ema.decay=0.8")
-    net, config = checkpoint.load(ran.folder / "model")
+    net, facts = checkpoint.load(ran.folder / "model")
     best = checkpoint.read(ran.folder / "checkpoints" / "best.ckpt")
     # Regression: fit, then test, on one Trainer, once tested the raw weights in spite of EMA.
     assert same(net.state_dict(), best["callbacks"]["EMA"]["net"])
@@ -78,7 +78,7 @@ def test_the_bundle_answers_as_the_run_tested(train):
 
     test = synthetic.load(6, 2, 32).test
     cpu = torch.device("cpu")
-    normalize = Normalize(tuple(config["mean"]), tuple(config["std"]), cpu)
+    normalize = Normalize(facts.mean, facts.std, cpu)
     [(images, labels)] = PlainLoader(test, normalize, 500, place=Place(cpu), resident=True)
     with torch.no_grad():
         hits = (net(images).argmax(1) == labels).float().mean().item()

@@ -1,0 +1,85 @@
+"""Bundles to and from the Hugging Face Hub: `python -m cifar_lit.hub <bundle> user/name [--private]` uploads one.
+
+Only the files of a bundle are ever fetched or sent, and what is fetched is checked like any other bundle.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from cifar_lit import bundle
+from cifar_lit.bundle import CARD, CONFIG, WEIGHTS, CheckpointError
+
+
+def fetch(name: str | Path, *, revision: str | None = None, token: str | None = None, local_files_only: bool = False) -> Path:
+    """The folder of a bundle: a folder as it is, else the Hub's `user/name`, downloaded once and kept in the Hub's cache.
+
+    revision: a branch, tag or commit. Raises CheckpointError.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    if str(name).count("/") != 1:  # before any network is asked
+        raise CheckpointError(f"{name}: neither a folder nor a name on the Hub, which is user/name")
+    from httpx import HTTPError
+    from huggingface_hub import snapshot_download  # slow to import, and not needed for folders
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(
+            str(name), revision=revision, token=token, local_files_only=local_files_only, allow_patterns=[CONFIG, WEIGHTS, CARD]
+        )
+    except HFValidationError:
+        raise CheckpointError(f"{name}: neither a folder nor a name on the Hub, which is user/name") from None
+    except (LocalEntryNotFoundError, HfHubHTTPError, HTTPError, OSError) as error:
+        raise CheckpointError(f"{name}: not to be had from the Hub: {' '.join(str(error).split())[:200]}") from None
+    if not bundle.is_bundle(Path(folder)):
+        raise CheckpointError(f"{name}: the Hub has it, but it is no bundle: it has no {CONFIG}")
+    return Path(folder)
+
+
+def push_to_hub(
+    folder: str | Path, name: str, *, private: bool | None = None, token: str | None = None, message: str = "Upload bundle"
+) -> str:
+    """Upload a bundle as `user/name`, made where it is not there yet. Returns its address. Raises CheckpointError, OSError."""
+    from huggingface_hub import HfApi  # slow to import
+    from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
+
+    folder = Path(folder)
+    folder = folder if bundle.is_bundle(folder) else folder / "model"
+    facts = bundle.read(folder)
+    bundle.verified(folder, WEIGHTS)
+    api = HfApi(token=token)
+    try:
+        made = api.create_repo(name, private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=made.repo_id,
+            folder_path=folder,
+            allow_patterns=[CONFIG, WEIGHTS, CARD, *facts.exports],
+            commit_message=message,
+        )
+    except HFValidationError as error:
+        raise CheckpointError(
+            f"{name}: not a name for the Hub, which is user/name ({' '.join(str(error).split())[:120]})"
+        ) from None
+    except LocalTokenNotFoundError:
+        raise CheckpointError("the Hub wants to know who uploads: run `hf auth login`, or set HF_TOKEN") from None
+    return str(made)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m cifar_lit.hub", description="Upload a bundle to the Hugging Face Hub.")
+    parser.add_argument("bundle", type=Path, help="a bundle, or a run directory with one")
+    parser.add_argument("name", help="user/name on the Hub")
+    parser.add_argument("--private", action="store_true", default=None, help="for its owner's eyes only, where it is made anew")
+    given = parser.parse_args(arguments)
+    try:
+        print(push_to_hub(given.bundle, given.name, private=given.private))
+    except (CheckpointError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())[:400]}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
