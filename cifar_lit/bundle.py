@@ -87,8 +87,8 @@ class Facts:
             )
         _check(min(self.std) > 0, "std", "numbers above 0")
         size = self.image_size
-        sides = isinstance(size, tuple) and len(size) == 2 and all(_is_index(side, _MOST_PIXELS + 1) and side > 0 for side in size)
-        _check(sides, "image_size", f"height and width in pixels, from 1 to {_MOST_PIXELS}")
+        sides = isinstance(size, tuple) and len(size) == 2 and all(_is_index(side, _MOST_PIXELS + 1) for side in size)
+        _check(sides and min(size) > 0, "image_size", f"height and width in pixels, from 1 to {_MOST_PIXELS}")
         if self.superclasses or self.superclass_of:
             fit = isinstance(self.superclass_of, tuple) and len(self.superclass_of) == len(self.classes)
             fit = fit and all(_is_index(index, len(self.superclasses)) for index in self.superclass_of)

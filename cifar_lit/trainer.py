@@ -135,6 +135,7 @@ class Trainer(L.Trainer):
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
+            inference_mode=not self.compile,  # a network compiled for no_grad would be compiled anew for inference mode
             log_every_n_steps=0,  # nothing is logged a step; any other number costs time on every step
             plugins=[AtomicCheckpointIO()],
             **options,

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from cifar_lit import pictures
 from cifar_lit.data.cache import cached, fingerprint
 from cifar_lit.data.dataset import DataError, Dataset, Split, statistics
 
@@ -184,9 +185,8 @@ def read(path: str, image_size: int | None) -> np.ndarray:
     try:
         with Image.open(path, formats=_FORMATS) as image:
             image.load()
-            if image.getexif():
-                ImageOps.exif_transpose(image, in_place=True)
-            return np.asarray(_fit(_rgb(image), image_size))
+            whole = _rgb(pictures.upright(image))
+            return np.asarray(whole) if image_size is None else pictures.fit(whole, image_size, image_size)
     except UnidentifiedImageError:
         reason = "no PNG, WebP or JPEG image"
     except Exception as error:  # on broken files Pillow raises whatever its parser stumbled over
@@ -197,21 +197,10 @@ def read(path: str, image_size: int | None) -> np.ndarray:
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
-    if image.mode.startswith("I;16"):  # convert() would clip everything above 255 to white
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    image = pictures.eight_bits(image)
     if "transparency" in image.info:  # straight to RGB, Pillow warns about transparent palettes
         image = image.convert("RGBA")
     return image.convert("RGB")
-
-
-def _fit(image: Image.Image, size: int | None) -> Image.Image:
-    """Shorter side to `size`, then the middle square."""
-    if size is None or image.size == (size, size):
-        return image
-    short = min(image.size)
-    width, height = (max(size, round(side * size / short)) for side in image.size)
-    left, top = (width - size) // 2, (height - size) // 2
-    return image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
 
 
 def _cores() -> int:
