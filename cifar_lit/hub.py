@@ -6,9 +6,13 @@ Only the files of a bundle are ever fetched or sent, and what is fetched is chec
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cifar_lit import bundle
 from cifar_lit.bundle import CARD, CONFIG, WEIGHTS, CheckpointError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def fetch(name: str | Path, *, revision: str | None = None, token: str | None = None, local_files_only: bool = False) -> Path:
@@ -16,7 +20,7 @@ def fetch(name: str | Path, *, revision: str | None = None, token: str | None = 
 
     revision: a branch, tag or commit. Raises CheckpointError.
     """
-    if Path(name).is_dir():
+    if str(name) and Path(name).is_dir():
         return Path(name)
     if str(name).count("/") != 1:  # before any network is asked
         raise CheckpointError(f"{name}: neither a folder nor a name on the Hub, which is user/name")
@@ -30,11 +34,22 @@ def fetch(name: str | Path, *, revision: str | None = None, token: str | None = 
         )
     except HFValidationError:
         raise CheckpointError(f"{name}: neither a folder nor a name on the Hub, which is user/name") from None
-    except (LocalEntryNotFoundError, HfHubHTTPError, HTTPError, OSError) as error:
-        raise CheckpointError(f"{name}: not to be had from the Hub: {' '.join(str(error).split())[:200]}") from None
+    except Exception as error:  # the HTTP library that the Hub's client is built on, and so its errors, change with its version
+        raise CheckpointError(f"{name}: not to be had from the Hub: {_short(error)}") from None
     if not bundle.is_bundle(Path(folder)):
         raise CheckpointError(f"{name}: the Hub has it, but it is no bundle: it has no {CONFIG}")
     return Path(folder)
+
+
+def from_pretrained(
+    name: str | Path, *, revision: str | None = None, token: str | None = None, local_files_only: bool = False
+) -> "nn.Module":
+    """The network of a folder, or of `user/name` on the Hub, in evaluation mode; its facts are `net.facts`. Raises CheckpointError."""
+    from cifar_lit import checkpoint  # imports torch, which uploading does not need
+
+    net, facts = checkpoint.load(fetch(name, revision=revision, token=token, local_files_only=local_files_only))
+    net.facts = facts  # type: ignore[assignment]
+    return net
 
 
 def push_to_hub(
@@ -63,7 +78,13 @@ def push_to_hub(
         ) from None
     except LocalTokenNotFoundError:
         raise CheckpointError("the Hub wants to know who uploads: run `hf auth login`, or set HF_TOKEN") from None
+    except Exception as error:  # as above
+        raise CheckpointError(f"{name}: cannot be uploaded: {_short(error)}") from None
     return str(made)
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def main(arguments: list[str] | None = None) -> int:

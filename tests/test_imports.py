@@ -36,7 +36,7 @@ ARROWS = {
     "data": {"augment", "pictures"},
     "checkpoint": {"bundle", "model"},
     "bundle": set(),
-    "hub": {"bundle"},
+    "hub": {"bundle", "checkpoint"},
     "pictures": set(),
     "convert": {"bundle", "card", "checkpoint", "data", "model"},
     "export": {"bundle", "checkpoint"},
