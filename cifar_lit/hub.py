@@ -24,9 +24,8 @@ def fetch(name: str | Path, *, revision: str | None = None, token: str | None = 
         return Path(name)
     if str(name).count("/") != 1:  # before any network is asked
         raise CheckpointError(f"{name}: neither a folder nor a name on the Hub, which is user/name")
-    from httpx import HTTPError
     from huggingface_hub import snapshot_download  # slow to import, and not needed for folders
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError
 
     try:
         folder = snapshot_download(
@@ -44,7 +43,10 @@ def fetch(name: str | Path, *, revision: str | None = None, token: str | None = 
 def from_pretrained(
     name: str | Path, *, revision: str | None = None, token: str | None = None, local_files_only: bool = False
 ) -> "nn.Module":
-    """The network of a folder, or of `user/name` on the Hub, in evaluation mode; its facts are `net.facts`. Raises CheckpointError."""
+    """The network of a folder, or of `user/name` on the Hub, in evaluation mode, with its facts as `net.facts`.
+
+    Raises CheckpointError.
+    """
     from cifar_lit import checkpoint  # imports torch, which uploading does not need
 
     net, facts = checkpoint.load(fetch(name, revision=revision, token=token, local_files_only=local_files_only))

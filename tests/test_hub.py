@@ -51,7 +51,7 @@ class Hub(BaseHTTPRequestHandler):
             return self.answer({"id": "me/five", "sha": COMMIT, "siblings": [{"rfilename": name} for name in self.files]})
         return self.answer({"error": "Repository not found"}, 404, X_Error_Code="RepoNotFound")
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815
 
     def do_POST(self):
         self.asked.append(f"POST {self.path}")

@@ -62,7 +62,7 @@ def test_probabilities_are_calibrated(folder):
 
 
 def test_guesses(folder):
-    pixels, images = pictures(1)
+    _, images = pictures(1)
     predictor = Predictor(folder)
     shares = predictor.probabilities(images)[0]
     guesses = predictor(images[0], top=3)
