@@ -165,6 +165,7 @@ class Experiment:
             "seed": self.seed,
         }
         config = runs.read_config(self.folder) | {"params": facts["params"], "git": facts["git"]}
+        facts["config"] = runs.settings(config)
         summary = facts | {"status": "failed"}
         runs.begin(self.folder)
         try:

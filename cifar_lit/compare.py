@@ -1,0 +1,158 @@
+"""Comparing recipes by a few seeds each: intervals, paired differences, what could be told apart, and what mattered.
+
+Plain numbers in and out. Accuracies are compared as they are; differences between recipes are taken seed by seed where the
+same seeds were run, since a seed's data order and held-out images are shared.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import optimize, stats
+
+LEVEL = 0.95
+POWER = 0.80
+_MOST_LEVELS = 6  # a number with more values than this is cut into quarters
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its interval, which is None for a single value: one run says nothing of the next."""
+
+    mean: float
+    n: int
+    deviation: float | None
+    low: float | None
+    high: float | None
+
+
+def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
+    """Mean and Student's interval of a few values, such as a recipe's accuracies over seeds."""
+    sample = np.asarray(values, float)
+    if len(sample) == 0:
+        raise ValueError("no values to estimate from")
+    mean = float(sample.mean())
+    if len(sample) == 1:
+        return Estimate(mean, 1, None, None, None)
+    deviation = float(sample.std(ddof=1))
+    half = float(stats.t.ppf((1 + level) / 2, len(sample) - 1)) * deviation / math.sqrt(len(sample))
+    return Estimate(mean, len(sample), deviation, mean - half, mean + half)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a recipe lies from another. paired: by common seeds; else by Welch's test. p is None where n is too small."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    p: float | None
+    n: int
+    paired: bool
+
+
+def difference(one: Mapping[Any, float], other: Mapping[Any, float], level: float = LEVEL) -> Difference:
+    """one - other, each a value by seed. Paired t test over the common seeds; Welch's where there are fewer than two of them."""
+    common = sorted(one.keys() & other.keys(), key=str)
+    if len(common) >= 2:
+        gaps = estimate([one[seed] - other[seed] for seed in common], level)
+        if not gaps.deviation:  # equal in every seed, or apart by the same amount: the test has nothing to divide by
+            return Difference(gaps.mean, gaps.low, gaps.high, 1.0 if gaps.mean == 0 else 0.0, len(common), True)
+        test = stats.ttest_rel([one[seed] for seed in common], [other[seed] for seed in common])
+        return Difference(gaps.mean, gaps.low, gaps.high, float(test.pvalue), len(common), True)
+    first, second = list(one.values()), list(other.values())
+    mean = float(np.mean(first) - np.mean(second))
+    fewest = min(len(first), len(second))
+    if fewest < 2 or np.std(first) + np.std(second) == 0:
+        return Difference(mean, None, None, None, fewest, False)
+    test = stats.ttest_ind(first, second, equal_var=False)
+    interval = test.confidence_interval(level)
+    return Difference(mean, float(interval.low), float(interval.high), float(test.pvalue), fewest, False)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """p-values corrected for how many there are (Holm, 1979): the chance of any false alarm among them stays below p."""
+    order = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    highest = 0.0
+    for rank, (p, index) in enumerate(order):
+        highest = max(highest, min(1.0, p * (len(order) - rank)))
+        corrected[index] = highest
+    return corrected
+
+
+def detectable(deviation: float, n: int, level: float = LEVEL, power: float = POWER) -> float | None:
+    """The smallest mean difference that n paired differences of this deviation would show with this power; None for n < 2.
+
+    deviation: of the differences. By the noncentral t distribution, two-sided.
+    """
+    if n < 2:
+        return None
+    critical = stats.t.ppf((1 + level) / 2, n - 1)
+
+    def missing(effect: float) -> float:
+        other_side = np.nan_to_num(stats.nct.cdf(-critical, n - 1, effect))  # scipy gives nan where it is next to nothing
+        return float(stats.nct.sf(critical, n - 1, effect) + other_side) - power
+
+    highest = critical + 10.0
+    while missing(highest) < 0:
+        highest *= 2
+    return float(optimize.brentq(missing, 0.0, highest)) * deviation / math.sqrt(n)
+
+
+def spread(groups: Sequence[Sequence[float]]) -> float | None:
+    """The deviation between runs that differ in nothing but the seed, pooled over recipes; None without any repeated one."""
+    freedom = sum(len(group) - 1 for group in groups)
+    if freedom < 1:
+        return None
+    return math.sqrt(sum(float(np.var(group, ddof=1)) * (len(group) - 1) for group in groups if len(group) > 1) / freedom)
+
+
+def variance_explained(configs: Sequence[Mapping[str, Any]], values: Sequence[float], names: Sequence[str]) -> dict[str, float]:
+    """The share of the values' variance that each setting explains and the others do not (omega squared), largest first.
+
+    By an additive model of all the settings; a number with many values is cut into quarters. What settings do together counts as
+    unexplained, and a share is 0 where a setting explains no more than chance would.
+    """
+    sample = np.asarray(values, float)
+    columns = {name: _levels([config.get(name) for config in configs]) for name in names}
+    total = float(((sample - sample.mean()) ** 2).sum()) if len(sample) else 0.0
+    left, freedom = _unexplained(sample, list(columns.values()))
+    chance = left / freedom if freedom else 0.0
+    shares = {}
+    for name in names:
+        without, more = _unexplained(sample, [column for other, column in columns.items() if other != name])
+        explained = without - left - (more - freedom) * chance
+        shares[name] = max(0.0, float(explained / (total + chance))) if total and explained > 1e-12 * total else 0.0
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
+def _unexplained(sample: np.ndarray, columns: list[list[str]]) -> tuple[float, int]:
+    """What an additive model of some settings leaves: the sum of squares and its degrees of freedom."""
+    terms = [np.ones(len(sample))]
+    for column in columns:
+        terms += [np.array([own == level for own in column], float) for level in list(dict.fromkeys(column))[1:]]
+    matrix = np.stack(terms, axis=1)
+    weights, _, rank, _ = np.linalg.lstsq(matrix, sample, rcond=None)
+    return float(((sample - matrix @ weights) ** 2).sum()), len(sample) - int(rank)
+
+
+def _levels(column: list[Any]) -> list[str]:
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in column)
+    if numbers and len(set(column)) > _MOST_LEVELS:
+        edges = np.quantile(column, [0.25, 0.5, 0.75])
+        return [str(int(np.searchsorted(edges, value))) for value in column]
+    return [str(value) for value in column]
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Which (cost, gain) no other beats in both: indices in order of cost."""
+    front: list[int] = []
+    best = -math.inf
+    for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if points[index][1] > best:
+            best = points[index][1]
+            front.append(index)
+    return front
