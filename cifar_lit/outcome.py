@@ -1,6 +1,5 @@
 """What came of a run: its test, the files that say so, and the closing words."""
 
-import csv
 import logging
 import math
 import platform
@@ -9,15 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
-from cifar_lit import bundle, card, checkpoint, curves, runs
+from cifar_lit import bundle, card, checkpoint, curves, findings, runs
 from cifar_lit.bundle import Facts
 from cifar_lit.callbacks.ema import EMA
-from cifar_lit.data.dataset import Dataset
 from cifar_lit.data.module import ImageData
 from cifar_lit.task import Task
 from cifar_lit.trainer import Trainer
@@ -99,7 +97,10 @@ def measure(
         summary["gap"] = summary["train/acc"] - summary["test/acc"]
     if trainer.is_global_zero:
         assert images.dataset is not None
-        _write_confusion(task.confusion, images.dataset, folder)
+        logits, labels = task.evaluation.compute()
+        # Each process tested every so-manieth image, and they were put one after the other.
+        order = np.concatenate([np.arange(rank, len(labels), trainer.world_size) for rank in range(trainer.world_size)])
+        findings.write(folder, images.dataset, task.confusion, logits, labels, order, task.temperature)
         curves.draw(rows, folder / "curves.png")
         bundle.save(folder / "model", task.net.state_dict(), *_shipped(task, summary, folder))
     return summary
@@ -139,21 +140,6 @@ def _take_weights(task: Task, trainer: Trainer, folder: Path, which: str) -> tup
     if trainer.world_size > 1:  # batch-norm statistics are each process's own: test those that are shipped
         task.net.load_state_dict(trainer.strategy.broadcast(task.net.state_dict()))
     return "last", max(0, trainer.current_epoch - 1)
-
-
-def _write_confusion(confusion: Tensor, dataset: Dataset, folder: Path) -> None:
-    """confusion.csv: a row a true class, a column a predicted one, in images. per_class.csv: accuracy of each."""
-    with open(folder / "confusion.csv", "w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["true / predicted", *dataset.classes])
-        table.writerows([name, *row] for name, row in zip(dataset.classes, confusion.tolist(), strict=True))
-    with open(folder / "per_class.csv", "w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["class", "superclass", "images", "acc"])
-        for index, name in enumerate(dataset.classes):
-            parent = dataset.superclasses[dataset.superclass_of[index]] if dataset.superclasses else ""
-            seen = int(confusion[index].sum())
-            table.writerow([name, parent, seen, f"{confusion[index, index].item() / max(seen, 1):.4f}"])
 
 
 def say(summary: dict[str, Any], folder: Path) -> None:
