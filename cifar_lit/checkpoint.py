@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,12 @@ def read(path: Path) -> dict[str, Any]:
     """The contents of a Lightning checkpoint, on the CPU; no code in it is run. Raises CheckpointError."""
     verify(path)
     try:
+        with zipfile.ZipFile(path) as file:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in file.infolist()):  # torch.save compresses nothing
+                raise CheckpointError(f"{path}: refused: it is compressed, and may be larger than it looks")
         contents = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except Exception:  # a foreign pickle can fail in any way, and torch's message advises to run its code
         raise CheckpointError(f"{path}: refused: it holds more than tensors and plain values, or is no checkpoint") from None
     if not isinstance(contents, dict) or "state_dict" not in contents:

@@ -22,7 +22,6 @@ from cifar_lit.pictures import Picture, PictureError
 RUNTIMES = ("torch", "onnx")
 ONNX = "model.onnx"
 _HUB = "hub:"
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")  # of images, in a folder
 Forward = Callable[[np.ndarray], np.ndarray]  # images (N, 3, H, W) float32, normalised -> logits (N, C) float32
 
 
@@ -172,11 +171,11 @@ def _listed(given: list[str]) -> Iterator[str]:
         for place, folders, files in os.walk(name):
             folders.sort()
             for file in sorted(files):
-                if file.lower().endswith(_SUFFIXES):
+                if file.lower().endswith(pictures.SUFFIXES):
                     found = True
                     yield os.path.join(place, file)
         if not found:
-            raise PictureError(f"{name}: no images in this folder; allowed are {', '.join(_SUFFIXES)}")
+            raise PictureError(f"{name}: no images in this folder; allowed are {', '.join(pictures.SUFFIXES)}")
 
 
 def _prepared(predictor: Predictor, names: list[str], stdin: BinaryIO) -> Iterator[tuple[str, np.ndarray]]:

@@ -138,6 +138,15 @@ def test_sealed_nonsense_is_refused_in_one_line(tmp_path, data):
     assert "refused" in refused(path) or "not a Lightning checkpoint" in refused(path)
 
 
+def test_a_compressed_checkpoint_is_refused_unread(saved, tmp_path):
+    bomb = tmp_path / "bomb.ckpt"
+    with zipfile.ZipFile(saved) as source, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    checkpoint.seal(bomb)
+    assert "it is compressed" in refused(bomb)
+
+
 @pytest.mark.parametrize("thing", [[1, 2], {"weights": 1}, torch.ones(2)], ids=["list", "dict", "tensor"])
 def test_what_is_no_lightning_checkpoint_is_refused(tmp_path, thing):
     AtomicCheckpointIO().save_checkpoint(thing, tmp_path / "a.ckpt")

@@ -13,7 +13,19 @@ from PIL import Image, UnidentifiedImageError, features
 from cifar_lit.pictures import traps
 from cifar_lit.pictures.pixels import PictureError, eight_bits, from_array, from_tensor, one_line, painted, rgb, upright
 
-__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "MAX_SIDE", "Picture", "PictureError", "eight_bits", "fit", "read", "upright"]
+__all__ = [
+    "FORMATS",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "MAX_SIDE",
+    "SUFFIXES",
+    "Picture",
+    "PictureError",
+    "eight_bits",
+    "fit",
+    "read",
+    "upright",
+]
 
 Picture = Any  # str | os.PathLike | bytes | Image.Image | np.ndarray | torch.Tensor, which is known by its methods
 
@@ -23,6 +35,8 @@ MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 25_000_000
 MAX_SIDE = 65_535
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", *(["AVIF"] if features.check("avif") else []))
+# Of files in a folder; what a file is, its content says.
+SUFFIXES = (".jpg", ".jpeg", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 
 _FEWER = {"WEBP": 12_500_000, "AVIF": 12_500_000, "TIFF": 20_000_000, "CMYK": 20_000_000}
 _ALLOWED = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}".replace("WEBP", "WebP")

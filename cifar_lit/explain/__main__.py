@@ -1,0 +1,77 @@
+"""The command: `python -m cifar_lit.explain <bundle> --what gradcam|confusions|filters [-o FOLDER]`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cifar_lit.explain import confusions, filters, gradcam_grid
+from cifar_lit.explain.request import Request, run_of
+
+
+@dataclass(frozen=True)
+class Study:
+    """What can be asked for. run: draws it and returns the files. options: those of the command's that mean something to it."""
+
+    run: Callable[[Request], list[Path]]
+    about: str
+    options: tuple[str, ...]
+
+
+STUDIES = {
+    "gradcam": Study(gradcam_grid.run, "where in an image a class is seen", ("images", "label", "seed")),
+    "confusions": Study(confusions.run, "the classes that are most often confused", ("top",)),
+    "filters": Study(filters.run, "the first layer's filters, and images as layers see them", ("images", "seed")),
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m cifar_lit.explain",
+        description="Pictures of what a trained network does: "
+        + "; ".join(f"{name}: {study.about}" for name, study in STUDIES.items())
+        + ".",
+    )
+    parser.add_argument("bundle", help="a bundle, a run directory, a Lightning checkpoint, or user/name on the Hugging Face Hub")
+    parser.add_argument("--what", required=True, choices=STUDIES, help="what to draw")
+    parser.add_argument("-o", "--out", type=Path, help="folder to write to (default: explain/ in the run directory, else here)")
+    parser.add_argument("--root", help="folder of the test images (default for CIFAR-100: $CIFAR100_ROOT, else data)")
+    parser.add_argument("--images", nargs="+", metavar="FILE", help="your own images instead of test images")
+    parser.add_argument("--label", metavar="NAME", help="the class to explain (default: the predicted one)")
+    parser.add_argument("--top", type=int, metavar="N", help="pairs of classes to draw, 1 to 30 (default: 8)")
+    parser.add_argument("--seed", type=int, metavar="N", help="decides which test images are drawn (default: 0)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command. Returns the exit status: 1 where nothing could be drawn."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    study = STUDIES[given.what]
+    options = {name: getattr(given, name) for name in ("images", "label", "top", "seed") if getattr(given, name) is not None}
+    for name in options:
+        if name not in study.options:
+            users = " and ".join(user for user, other in STUDIES.items() if name in other.options)
+            parser.error(f"--{name} is for --what {users}")
+    if "top" in options and not 1 <= given.top <= 30:
+        parser.error(f"--top {given.top}: allowed is 1 to 30")
+    if "images" in options:
+        options["images"] = tuple(given.images)
+    try:
+        out = given.out or (run_of(given.bundle) or Path()) / "explain"
+        for path in study.run(Request(bundle=given.bundle, out=out, root=given.root, device=given.device, **options)):
+            print(path)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
+            raise
+        words = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        print(f"error: {' '.join(words.split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
