@@ -20,7 +20,7 @@ from cifar_lit.atomic import sync, writing
 if TYPE_CHECKING:
     from torch import Tensor
 
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+CONFIG, WEIGHTS, CARD, ONNX = "config.json", "model.safetensors", "README.md", "model.onnx"
 SCHEMA = 1
 _MOST_BYTES = 8 << 20  # of config.json: the names of 20,000 classes take one
 _MOST_PIXELS = 4096  # a side
@@ -202,6 +202,7 @@ def save(folder: Path, weights: Mapping[str, "Tensor"], facts: Facts, card: str)
         # Cloned: safetensors refuses tensors that share memory, as tied weights do.
         save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}, part / WEIGHTS,
                   metadata={"format": "pt"})  # fmt: skip
+        (part / WEIGHTS).chmod(0o644)  # safetensors leaves it to its owner alone
         config = {"schema": SCHEMA, "library_name": "cifar_lit", **facts.plain(), "exports": {}, "sha256": digest(part / WEIGHTS)}
         (part / CONFIG).write_text(json.dumps(config, indent=2, allow_nan=False) + "\n")
         (part / CARD).write_text(card)

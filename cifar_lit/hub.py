@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cifar_lit import bundle
-from cifar_lit.bundle import CARD, CONFIG, WEIGHTS, CheckpointError
+from cifar_lit.bundle import CARD, CONFIG, ONNX, WEIGHTS, CheckpointError
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def fetch(name: str | Path, *, revision: str | None = None, token: str | None = None, local_files_only: bool = False) -> Path:
+def fetch(
+    name: str | Path, *, revision: str | None = None, token: str | None = None, local_files_only: bool = False, onnx: bool = False
+) -> Path:
     """The folder of a bundle: a folder as it is, else the Hub's `user/name`, downloaded once and kept in the Hub's cache.
 
-    revision: a branch, tag or commit. Raises CheckpointError.
+    revision: a branch, tag or commit. onnx: the network in that format too. Raises CheckpointError.
     """
     if str(name) and Path(name).is_dir():
         return Path(name)
@@ -29,7 +31,11 @@ def fetch(name: str | Path, *, revision: str | None = None, token: str | None = 
 
     try:
         folder = snapshot_download(
-            str(name), revision=revision, token=token, local_files_only=local_files_only, allow_patterns=[CONFIG, WEIGHTS, CARD]
+            str(name),
+            revision=revision,
+            token=token,
+            local_files_only=local_files_only,
+            allow_patterns=[CONFIG, WEIGHTS, CARD, *([ONNX] if onnx else [])],
         )
     except HFValidationError:
         raise CheckpointError(f"{name}: neither a folder nor a name on the Hub, which is user/name") from None
@@ -71,7 +77,8 @@ def push_to_hub(
         api.upload_folder(
             repo_id=made.repo_id,
             folder_path=folder,
-            allow_patterns=[CONFIG, WEIGHTS, CARD, *facts.exports],
+            # Not model.pt2, which is unpickled where it is loaded.
+            allow_patterns=[CONFIG, WEIGHTS, CARD, *({ONNX} & facts.exports.keys())],
             commit_message=message,
         )
     except HFValidationError as error:

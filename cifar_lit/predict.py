@@ -16,11 +16,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from cifar_lit import bundle, hub, pictures
-from cifar_lit.bundle import CheckpointError, Facts
+from cifar_lit.bundle import ONNX, CheckpointError, Facts
 from cifar_lit.pictures import Picture, PictureError
 
 RUNTIMES = ("torch", "onnx")
-ONNX = "model.onnx"
 _HUB = "hub:"
 Forward = Callable[[np.ndarray], np.ndarray]  # images (N, 3, H, W) float32, normalised -> logits (N, C) float32
 
@@ -65,7 +64,8 @@ class Predictor:
         cls, name: str | Path, *, revision: str | None = None, token: str | None = None, **options: Any
     ) -> "Predictor":
         """The predictor of a folder, or of `user/name` on the Hugging Face Hub. Raises CheckpointError."""
-        return cls(hub.fetch(name, revision=revision, token=token), **options)
+        onnx = options.get("runtime") == "onnx"
+        return cls(hub.fetch(name, revision=revision, token=token, onnx=onnx), **options)
 
     def prepare(self, picture: Picture, name: str | None = None) -> np.ndarray:
         """A picture as the network sees it: (H, W, 3) uint8. Raises PictureError, in which it is called `name`."""
@@ -213,7 +213,7 @@ def main(arguments: list[str] | None = None) -> int:
     bad = 0
     try:
         remote = given.bundle.startswith(_HUB)  # said in so many words: a mistyped folder must not ask the network
-        path = hub.fetch(given.bundle.removeprefix(_HUB)) if remote else Path(given.bundle)
+        path = hub.fetch(given.bundle.removeprefix(_HUB), onnx=given.runtime == "onnx") if remote else Path(given.bundle)
         predictor = Predictor(path, device=given.device, runtime=given.runtime, batch_size=given.batch_size)
         names = _listed(given.images)
         while part := list(islice(names, predictor.batch_size)):
