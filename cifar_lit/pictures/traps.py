@@ -173,7 +173,8 @@ class _Silence:
     lock = threading.Lock()
     inside = 0
     filters = warnings.catch_warnings()
-    level = 0
+    propagate = True
+    nowhere = logging.NullHandler()  # without any handler, Python would print warnings itself
 
 
 @contextmanager
@@ -186,10 +187,11 @@ def quiet() -> Iterator[None]:
     log = logging.getLogger("PIL")
     with _Silence.lock:
         if _Silence.inside == 0:
-            _Silence.filters, _Silence.level = warnings.catch_warnings(), log.level
+            _Silence.filters, _Silence.propagate = warnings.catch_warnings(), log.propagate
             _Silence.filters.__enter__()
             warnings.simplefilter("ignore")
-            log.setLevel(logging.CRITICAL + 1)
+            log.propagate = False  # a level would do too, but setting one costs more than decoding a small image
+            log.addHandler(_Silence.nowhere)
         _Silence.inside += 1
     try:
         yield
@@ -198,4 +200,5 @@ def quiet() -> Iterator[None]:
             _Silence.inside -= 1
             if _Silence.inside == 0:
                 _Silence.filters.__exit__(None, None, None)
-                log.setLevel(_Silence.level)
+                log.removeHandler(_Silence.nowhere)
+                log.propagate = _Silence.propagate
