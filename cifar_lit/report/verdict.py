@@ -1,0 +1,118 @@
+"""What a ranking shows, in sentences made from its numbers: who is ahead, by how much, and what could have been told apart."""
+
+import math
+from dataclasses import dataclass
+
+from cifar_lit import compare
+from cifar_lit.report.ranking import TEST, Board, Entry, by_seed
+from cifar_lit.report.words import brief, equals, listed, percent, percent_interval, plain, points, several
+
+CERTAIN = 1 - compare.LEVEL
+
+
+@dataclass(frozen=True)
+class Power:
+    """The smallest difference in test accuracy that n seeds show with 80% power, alone and among all comparisons (Bonferroni)."""
+
+    n: int
+    deviation: float
+    alone: float
+    among: float
+    comparisons: int
+
+
+def power(board: Board) -> Power | None:
+    """By the deviation of the differences to the first recipe, pooled over recipes; None where no recipe has two seeds."""
+    best = by_seed(board.entries[0].recipe.runs, TEST)
+    others = [by_seed(entry.recipe.runs, TEST) for entry in board.entries[1:]]
+    paired = [[other[seed] - best[seed] for seed in other.keys() & best.keys()] for other in others]
+    sizes = [len(gaps) for gaps in paired if len(gaps) > 1]
+    deviation = compare.spread([gaps for gaps in paired if gaps])
+    if not sizes:  # seeds in common with none: two recipes deviate each on its own
+        sizes = [min(len(best), len(other)) for other in others if min(len(best), len(other)) > 1]
+        alone = compare.spread([list(values.values()) for values in [best, *others] if values])
+        deviation = None if alone is None else math.sqrt(2) * alone
+    if not sizes or not deviation:
+        return None
+    n, comparisons = min(sizes), sum(entry.test is not None and entry.test.p is not None for entry in board.entries)
+    smallest = compare.detectable(deviation, n)
+    among = compare.detectable(deviation, n, level=1 - CERTAIN / max(1, comparisons))
+    return Power(n, deviation, smallest, among, comparisons) if smallest and among else None
+
+
+def sentences(board: Board) -> list[str]:
+    """The verdict on a ranking."""
+    best = board.entries[0]
+    said = [_order(board)]
+    if len(board.entries) == 1:
+        n = several(best.seeds, "seed")
+        alone = (
+            f"One recipe, with {n}: {percent_interval(best.columns[TEST])}% test accuracy. There is nothing to compare it with"
+        )
+        return [*said, alone + ("." if best.seeds > 1 else "; one seed says nothing of the next.")]
+    known = power(board)
+    tested = [entry for entry in board.entries[1:] if entry.p_test is not None]
+    if not tested:
+        most = max(entry.seeds for entry in board.entries)
+        why = "One seed each" if most == 1 else "Too few seeds, or seeds that do not deviate at all"
+        said.append(f"{why}: no interval and no test can be given, and the order may be luck. Run more, such as seed=1,2,3.")
+        return said
+    said.append(_second(board.entries[1], known))
+    behind = [entry for entry in tested if (entry.p_test or 0) < CERTAIN and entry.test and entry.test.mean < 0]
+    ahead = [entry for entry in tested if (entry.p_test or 0) < CERTAIN and entry.test and entry.test.mean > 0]
+    level = len(tested) - len(behind) - len(ahead)
+    if len(board.entries) > 2:
+        said.append(
+            f"Of {several(len(tested), 'recipe')} tested against #1, {several(len(behind), 'is', 'are')} behind it"
+            f" in test accuracy (p below {CERTAIN:.2f} after Holm's correction) and {level} cannot be told from it."
+        )
+    if ahead:
+        names = listed([f"#{entry.rank}" for entry in ahead])
+        said.append(f"{names}: ahead of #1 on the test images. The order is by validation accuracy, and is not changed by that.")
+    if known:
+        words = (
+            f"Power: with {several(known.n, 'seed')} and a deviation of {percent(known.deviation)} points between differences,"
+        )
+        words += f" {_size(known.alone)} between two recipes are found four times in five"
+        if known.comparisons > 1:
+            words += f"; {_size(known.among)} where it must stand among {known.comparisons} comparisons (Bonferroni)"
+        said.append(words + ".")
+    untested = len(board.entries) - 1 - len(tested)
+    if untested:
+        said.append(f"{several(untested, 'recipe has', 'recipes have')} too few seeds to be tested against #1.")
+    return said
+
+
+def _order(board: Board) -> str:
+    if board.kind.watched:
+        which = "of the epoch that was best on them" if board.kind.evaluated == "best" else "of the last epoch"
+        return (
+            f"Ranked by test accuracy {which}. These runs were validated on the test images while they trained: whoever chose an"
+            " epoch, a setting or a recipe by them has used them up, and the numbers are flattering. They are not comparable with"
+            " runs that held images out."
+        )
+    return (
+        "Ranked by validation accuracy, on training images held out for choosing. The test images had no part in the order; test"
+        " accuracy, looked at once at the end, stands beside it, and the differences and p-values are of test accuracy."
+    )
+
+
+def _size(difference: float) -> str:
+    """A difference that can be found; above 100 points there is none."""
+    return f"{percent(difference)} points" if difference < 1 else "more than all there is, 100 points"
+
+
+def _second(second: Entry, known: Power | None) -> str:
+    gap = second.test
+    if gap is None or gap.p is None or gap.low is None or gap.high is None:
+        return "#1 and #2 cannot be tested against each other: too few seeds."
+    pair = f"#1 and #2 ({plain(brief(second.label))})"
+    how = "paired by seed" if gap.paired else "unpaired: no two seeds in common"
+    tested = f", {equals(second.p_test)} corrected for {known.comparisons} comparisons" if known and known.comparisons > 1 else ""
+    about = f"95%: {points(-gap.high)} to {points(-gap.low)}, {equals(gap.p)}{tested}, {several(gap.n, 'seed')}, {how}"
+    if (second.p_test or 0) < CERTAIN:
+        side = "ahead of" if gap.mean < 0 else "behind"
+        by = points(abs(gap.mean)).lstrip("+")
+        return f"#1 is {side} #2 ({plain(brief(second.label))}) by {by} points of test accuracy ({about})."
+    words = f"No difference between {pair} that {several(gap.n, 'seed')} can show: {points(-gap.mean)} points ({about})"
+    return words + (f"; the smallest one that they could is {_size(known.among)}." if known else ".")

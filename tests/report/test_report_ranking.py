@@ -1,0 +1,230 @@
+"""Who is ranked with whom, in what order, and what is said of it."""
+
+import itertools
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report.fake_runs import make_run, sweep
+from scipy import stats
+
+from cifar_lit import runs
+from cifar_lit.report import verdict
+from cifar_lit.report.history import METRICS, curves, read
+from cifar_lit.report.overfitting import GAP, fit
+from cifar_lit.report.ranking import TEST, by_seed, differing, rank
+from cifar_lit.report.words import brief, percent
+
+
+def boards(root: Path, top: int = 8):
+    return rank(runs.collect([root])[0], top)
+
+
+def summaries(root: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted(root.rglob("summary.json"))]
+
+
+def score_run(folder: Path, seed: int, optimizer: str, val: float, test: float, **more) -> None:
+    make_run(folder, seed=seed, settings={"optimizer": optimizer}, extras=False, **{"val/acc": val, "test/acc": test} | more)
+
+
+def test_watched_runs_are_never_in_a_ranking_with_held_out_ones(tmp_path):
+    sweep(tmp_path / "held", seeds=2)
+    make_run(tmp_path / "w1", seed=1, watched=True, accuracy=0.9)
+    found, left = boards(tmp_path)
+    assert [(board.slug, board.kind.watched, len(board.runs)) for board in found] == [
+        ("held-out", False, 36),
+        ("watched", True, 1),
+    ]
+    assert left == []
+    assert all(run.watched == board.kind.watched for board in found for run in board.runs)
+
+
+@pytest.mark.parametrize(
+    "other", [{"data": "synthetic"}, {"test/images": 500}, {"config": {"test_time_flip": True}}], ids=["data", "images", "flip"]
+)
+def test_what_is_tested_differently_is_ranked_apart(tmp_path, other):
+    make_run(tmp_path / "a", seed=1)
+    make_run(tmp_path / "b", seed=2, **other)
+    assert sorted(len(board.runs) for board in boards(tmp_path)[0]) == [1, 1]
+
+
+def test_watched_best_epochs_are_apart_from_last_ones(tmp_path):
+    make_run(tmp_path / "a", watched=True)
+    make_run(tmp_path / "b", watched=True, evaluated="best")
+    found, _ = boards(tmp_path)
+    assert [board.kind.evaluated for board in found] == ["best", "last"]
+    assert [board.slug for board in found] == ["watched", "watched-2"]
+
+
+def test_held_out_is_ranked_by_validation_and_watched_by_test(tmp_path):
+    score_run(tmp_path / "a", 1, "sgd", 0.70, 0.60)
+    score_run(tmp_path / "b", 1, "adam", 0.60, 0.70)
+    score_run(tmp_path / "c", 1, "sgd", 0.70, 0.60, watched=True)
+    score_run(tmp_path / "d", 1, "adam", 0.60, 0.70, watched=True)
+    held, watched = boards(tmp_path)[0]
+    assert [entry.label for entry in held.entries] == ["optimizer=sgd", "optimizer=adam"]
+    assert [entry.label for entry in watched.entries] == ["optimizer=adam", "optimizer=sgd"]
+    assert "validation accuracy" in verdict.sentences(held)[0]
+    assert "last epoch" in verdict.sentences(watched)[0] and "flattering" in verdict.sentences(watched)[0]
+
+
+def test_only_finished_runs_with_a_score_are_ranked_and_others_have_a_reason(tmp_path):
+    make_run(tmp_path / "good", seed=1)
+    make_run(tmp_path / "failed", status="failed", error="ValueError: no")
+    make_run(tmp_path / "interrupted", status="interrupted")
+    make_run(tmp_path / "diverged", **{"val/acc": math.nan})
+    make_run(tmp_path / "none", **{"test/acc": None})
+    make_run(tmp_path / "percent", **{"test/acc": 59.4})
+    (tmp_path / "killed" / ".hydra").mkdir(parents=True)
+    (tmp_path / "killed" / ".hydra" / "overrides.yaml").write_text("[]\n")
+    found, left = boards(tmp_path)
+    assert [len(board.runs) for board in found] == [1]
+    said = {run.path.name: reason for run, reason in left}
+    assert said["failed"] == "ValueError: no"
+    assert "without val/acc" in said["diverged"] and "without test/acc" in said["none"] and "no fraction" in said["percent"]
+    assert said["interrupted"] and said["killed"]
+
+
+def test_numbers_are_those_of_scipy(tmp_path):
+    sweep(tmp_path)
+    board = boards(tmp_path)[0][0]
+    told: dict[str, dict[int, dict]] = {}
+    for summary in summaries(tmp_path):
+        config = summary["config"]
+        label = " ".join(f"{name}={config[name]}" for name in ("optimizer", "optimizer.lr", "augment"))
+        told.setdefault(label, {})[summary["seed"]] = summary
+    assert {entry.label for entry in board.entries} == told.keys()
+    means = [np.mean([one["val/acc"] for one in told[entry.label].values()]) for entry in board.entries]
+    assert means == sorted(means, reverse=True)
+    best = told[board.entries[0].label]
+    raw = []
+    for entry in board.entries[1:]:
+        own = told[entry.label]
+        test = stats.ttest_rel([own[seed]["test/acc"] for seed in (1, 2, 3)], [best[seed]["test/acc"] for seed in (1, 2, 3)])
+        assert entry.test.paired and entry.test.n == 3
+        assert entry.test.p == pytest.approx(test.pvalue)
+        assert (entry.test.low, entry.test.high) == pytest.approx(tuple(test.confidence_interval(0.95)))
+        raw.append(test.pvalue)
+    order = np.argsort(raw)
+    holm = np.minimum(1, np.maximum.accumulate(np.array(raw)[order] * np.arange(len(raw), 0, -1)))
+    assert [board.entries[1:][i].p_test for i in order] == pytest.approx(holm.tolist())
+
+
+def test_runs_of_one_seed_are_averaged_and_those_without_stand_alone(tmp_path):
+    for name, seed, value in (("a", 1, 0.5), ("b", 1, 0.7), ("c", None, 0.4), ("d", None, 0.3)):
+        make_run(tmp_path / name, seed=seed, **{"test/acc": value})
+    values = by_seed(runs.collect([tmp_path])[0], TEST)
+    assert values == {1: pytest.approx(0.6), tmp_path / "c": 0.4, tmp_path / "d": 0.3}
+
+
+def pair(root: Path, one: list[float], other: list[float], **more) -> list[str]:
+    """The verdict on two recipes whose validation and test accuracies are these, by seed."""
+    for name, values in (("sgd", one), ("adam", other)):
+        for seed, value in enumerate(values):
+            score_run(root / f"{name}{seed}", seed, name, value, value, **more)
+    return verdict.sentences(boards(root)[0][0])
+
+
+def test_verdict_of_a_clear_difference(tmp_path):
+    said = " ".join(pair(tmp_path, [0.700, 0.702, 0.701], [0.688, 0.691, 0.689]))
+    low, high = stats.ttest_rel([0.700, 0.702, 0.701], [0.688, 0.691, 0.689]).confidence_interval(0.95)
+    assert "#1 is ahead of #2 (optimizer=adam) by 1.17 points of test accuracy" in said
+    assert f"95%: +{percent(low)} to +{percent(high)}" in said and "3 seeds, paired by seed" in said
+
+
+def test_verdict_without_a_difference_says_what_could_be_found(tmp_path):
+    one, other = [0.70, 0.68, 0.71], [0.69, 0.70, 0.66]
+    said = " ".join(pair(tmp_path, one, other))
+    assert "No difference between #1 and #2 (optimizer=adam) that 3 seeds can show" in said
+    power = verdict.power(boards(tmp_path)[0][0])
+    deviation = np.std(np.subtract(one, other), ddof=1)
+    assert power.n == 3 and power.deviation == pytest.approx(deviation)
+    # By simulation: paired t tests on differences of that size and deviation find it four times in five.
+    sample = np.random.default_rng(0).normal(power.alone, deviation, (20_000, 3))
+    assert (stats.ttest_1samp(sample, 0, axis=1).pvalue < 0.05).mean() == pytest.approx(0.8, abs=0.02)
+    assert f"the smallest one that they could is {percent(power.alone)} points" in said
+
+
+def test_recipes_without_a_common_seed_are_compared_unpaired(tmp_path):
+    values = {"sgd": {1: 0.70, 2: 0.71, 3: 0.69}, "adam": {4: 0.66, 5: 0.64, 6: 0.65}}
+    for name, seeds in values.items():
+        for seed, value in seeds.items():
+            score_run(tmp_path / f"{name}{seed}", seed, name, value, value)
+    board = boards(tmp_path)[0][0]
+    welch = stats.ttest_ind(list(values["adam"].values()), list(values["sgd"].values()), equal_var=False)
+    assert board.entries[1].test.p == pytest.approx(welch.pvalue) and not board.entries[1].test.paired
+    assert "unpaired: no two seeds in common" in " ".join(verdict.sentences(board))
+    assert verdict.power(board).deviation == pytest.approx(math.sqrt(2) * 0.01)  # of a difference of two such recipes
+
+
+def test_verdict_on_single_seeds_and_one_recipe(tmp_path):
+    assert "One seed each" in " ".join(pair(tmp_path / "single", [0.7], [0.6]))
+    make_run(tmp_path / "alone" / "a")
+    assert "one seed says nothing of the next" in " ".join(verdict.sentences(boards(tmp_path / "alone")[0][0]))
+
+
+def test_equal_seeds_give_no_nonsense(tmp_path):
+    said = " ".join(pair(tmp_path, [0.7, 0.7], [0.7, 0.7]))
+    assert "nan" not in said and "inf" not in said
+
+
+def test_a_runner_up_that_is_better_on_the_test_is_named_and_not_moved(tmp_path):
+    for seed, noise in enumerate((0.0, 0.001, 0.002)):
+        score_run(tmp_path / f"a{seed}", seed, "sgd", 0.70 + noise, 0.60 + noise)
+        score_run(tmp_path / f"b{seed}", seed, "adam", 0.60 + noise, 0.70 + 1.1 * noise)
+    board = boards(tmp_path)[0][0]
+    assert board.entries[0].label == "optimizer=sgd"
+    said = " ".join(verdict.sentences(board))
+    assert "#1 is behind #2" in said and "#2: ahead of #1 on the test images" in said
+
+
+def test_settings_that_only_follow_from_others_are_left_out():
+    configs = [
+        {"model": model, "optimizer": optimizer, "optim": f"{optimizer}_onecycle", "optimizer.lr": lr, "optimizer.beta": beta,
+         "data.seed": lr, "same": 1}
+        for model, (optimizer, beta), lr in itertools.product("ab", [("sgd", None), ("adam", 0.9)], [0.1, 0.01])
+    ]  # fmt: skip
+    assert differing(configs) == ["model", "optimizer", "optimizer.lr"]
+    random = [{"model": "ab"[i % 2], "optimizer.lr": i / 7} for i in range(6)]
+    assert differing(random) == ["model", "optimizer.lr"]  # a learning rate of its own for each run does not hide the model
+    assert differing([{"a": 1}, {"a": 1}]) == []
+
+
+def test_labels_without_their_groups_where_names_stay_apart():
+    assert brief("optimizer=sgd optimizer.lr=0.1 data.crop.padding=4") == "optimizer=sgd lr=0.1 padding=4"
+    assert brief("a.lr=1 b.lr=2") == "a.lr=1 b.lr=2"
+    assert brief("the runs") == "the runs"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "epoch,step\n", "step,val/acc\n1,0.5\n", "epoch,val/acc\n0,0.5\n1,0.6\n2,0.", "epoch,val/acc\n0,\n1,x\n2,0.7\n",
+             "epoch,val/loss\n0,nan\n1,inf\n2,1.5\n", "epoch,val/acc\n99999999999,0.5\n", "\0\0"], ids=range(8),
+)  # fmt: skip
+def test_curves_are_read_as_runs_reads_them(tmp_path, text):
+    (tmp_path / "metrics.csv").write_text(text)
+    table = read(tmp_path)
+    rows = [row for row in runs.read_metrics(tmp_path) if row.get("epoch", 1e9) < 1e5]
+    assert len(table) == (max(int(row["epoch"]) for row in rows) + 1 if rows else 0)
+    for row in rows:
+        for place, name in enumerate(METRICS):
+            value = row.get(name, math.nan)
+            assert table[int(row["epoch"]), place] == pytest.approx(value if math.isfinite(value) else math.nan, nan_ok=True)
+
+
+def test_overfitting_by_the_gap_of_r1_and_by_a_rising_loss(tmp_path):
+    make_run(tmp_path / "r1", seed=1, watched=True, **{"gap": 0.1078, "train/acc": 0.8435, "test/acc": 0.7357})
+    make_run(tmp_path / "calm", seed=1, settings={"model": "calm"}, **{"gap": 0.05})
+    held, watched = boards(tmp_path)[0]
+    r1 = fit(watched.entries[0], curves(watched.entries[0].recipe.runs))
+    assert r1.gap == 0.1078 > GAP and r1.over and r1.verdict == "over-fits" and "10.8 points above" in r1.advice
+    calm = fit(held.entries[0], curves(held.entries[0].recipe.runs))
+    assert not calm.over and calm.verdict == "no sign"
+    (tmp_path / "calm" / "metrics.csv").write_text(
+        "epoch,train/acc,val/acc,val/loss\n" + "".join(f"{e},{e / 10},{a},{b}\n" for e, (a, b) in enumerate(
+            [(0.3, 2.0), (0.5, 1.5), (0.6, 1.0), (0.58, 1.1), (0.57, 1.2), (0.56, 1.3)])))  # fmt: skip
+    rising = fit(held.entries[0], curves(held.entries[0].recipe.runs))
+    assert (rising.best_epoch, rising.epochs, rising.loss_rise, rising.lost) == (3, 6, pytest.approx(0.3), pytest.approx(0.04))
+    assert rising.over and "Best in epoch 3 of 6" in rising.advice and "30% above its lowest" in rising.advice
