@@ -16,13 +16,23 @@ SCHEMA = 1  # of summary.json
 SUMMARY = "summary.json"
 METRICS = "metrics.csv"
 BEGUN = ".begun"  # an error after this is a failed run, one before it a refusal
+TRIAL = "trial.json"  # which trial of a study a run is
 OVERRIDES = Path(".hydra", "overrides.yaml")
-STATUSES = ("finished", "failed", "interrupted")
+ENDED = ("finished", "pruned")  # pruned: a sweep stopped the run early, since others did better
+STATUSES = ("finished", "failed", "interrupted", "pruned")
 # What tells how a run is carried out rather than what it is: not compared when looking for the run to resume.
 _NOT_IDENTITY = ("resume=", "hydra.", "hydra/")
 # What differs between runs of one recipe, or only says where and how they were carried out.
 _NOT_SETTINGS = ("seed", "name", "run_dir", "overrides", "resume", "objective", "params", "git", "data.root", "data.download")
 _NOT_RECIPE = ("logger", "choices.logger", "choices.callbacks/", "callbacks.progress_bar")
+
+
+class Pruned(Exception):
+    """The run was stopped, since others of its study did better. What is known of it goes into its summary."""
+
+    def __init__(self, **known: Any) -> None:
+        super().__init__()
+        self.known = known
 
 
 def write_summary(run_dir: Path, summary: dict[str, Any]) -> None:
@@ -280,7 +290,8 @@ def recipes(rows: Iterable[Run]) -> list[Recipe]:
 
 def varied(configs: list[dict[str, Any]]) -> list[str]:
     """The fewest settings that tell some recipes apart, the chosen options before the numbers that came with them."""
-    values = {name: [json.dumps(config.get(name), default=str) for config in configs] for config in configs for name in config}
+    every = dict.fromkeys(name for config in configs for name in config)
+    values = {name: [json.dumps(config.get(name), default=str) for config in configs] for name in every}
     names = [name for name, column in values.items() if len(set(column)) > 1]
     # What can be done without goes: numbers first, then the words that stand for several choices.
     expendable = sorted(names, key=lambda name: 0 if "." in name else 1 if name in ("optim", "experiment") else 2)
