@@ -6,7 +6,7 @@ READY := .venv/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train sweep report app test test-fast test-gpu lint format bench clean
+.PHONY: help setup train sweep sweep-wandb report app test test-fast test-gpu lint format bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ train: $(READY) ## train: make train ARGS="model=resnet34 optim=adam_onecycle"; 
 
 sweep: $(READY) ## train every combination: make sweep ARGS="model=resnet8,resnet20 seed=1,2,3"
 	@$(PY) train.py -m $(ARGS)
+
+sweep-wandb: export ARGS := $(ARGS)
+sweep-wandb: $(READY) ## write a search space as a W&B sweep: make sweep-wandb ARGS="model=resnet8,resnet20"
+	@$(PY) -m cifar_lit.cli.wandb_sweep
 
 report: $(READY) ## compare runs on one page: make report ARGS="runs/sweep/<time> -o report/"; alone, all of runs/
 	@$(PY) -m cifar_lit.report $(if $(filter command line environment,$(origin ARGS)),$(ARGS))

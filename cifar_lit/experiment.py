@@ -180,9 +180,12 @@ class Experiment:
         except Interrupted:
             summary["status"] = "interrupted"
             raise
+        except runs.Pruned:
+            summary["status"] = "pruned"
+            raise
         finally:
             if trainer.is_global_zero:
-                if summary["status"] != "failed":  # who catches the error writes why
+                if summary["status"] not in ("failed", "pruned"):  # who catches these writes why
                     runs.write_summary(self.folder, summary)
                 for logger in self.loggers:  # after the result is on the disk: a tracker may hang, or fail
                     trackers.end(logger, summary)

@@ -2,8 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -85,6 +88,48 @@ def test_joblib_runs_jobs_in_processes(tmp_path):
     assert done.returncode == 0, done.stderr
     assert [runs.read_summary(tmp_path / "sweep" / str(job))["status"] for job in range(4)] == ["finished"] * 4
     assert done.stdout[done.stdout.index("Sweep sweep") :].count("finished") == 4
+
+
+@pytest.mark.parametrize("deaths", [1, 9])
+def test_a_worker_that_dies_costs_its_job_one_try(tmp_path, deaths):
+    command = [sys.executable, str(REPOSITORY / "train.py"), "-m", *TINY, "seed=1,2,3,4"]
+    parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=sweep"]
+    process = subprocess.Popen([*command, *parallel], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    killed: set[int] = set()
+    began = tmp_path / "sweep" / "1" / ".started"
+    while process.poll() is None and len(killed) < deaths:
+        with suppress(OSError, ValueError, ProcessLookupError):
+            worker = json.loads(began.read_text())["pid"]
+            if worker not in killed:
+                os.kill(worker, signal.SIGKILL)
+                killed.add(worker)
+        time.sleep(0.02)
+    out, _ = process.communicate(timeout=300)
+    found = [runs.read_summary(tmp_path / "sweep" / str(job)) for job in range(4)]
+    expected = "finished" if deaths == 1 else "failed"
+    assert [summary["status"] for summary in found] == ["finished", expected, "finished", "finished"], out
+    assert process.returncode == (0 if deaths == 1 else 1)
+    assert len(killed) == min(deaths, 2), "one more try, and no more"
+    table = out[out.rindex("Sweep sweep") :]
+    assert ("finished in try 2" if deaths == 1 else "failed after 2 tries: its process died") in " ".join(table.split())
+
+
+def test_a_job_that_fails_once_goes_on_where_it_was(train, monkeypatch):
+    from cifar_lit.task import Task
+
+    original, failed = Task.on_train_epoch_start, []
+
+    def failing(self):
+        if self.seed == 1 and self.current_epoch == 1 and not failed:
+            failed.append(1)
+            raise RuntimeError("the power went out")
+        original(self)
+
+    monkeypatch.setattr(Task, "on_train_epoch_start", failing)
+    ran = train("-m", *TINY, "seed=1,2")
+    assert ran.code == 0, ran.err
+    assert "Resuming from" in ran.out and "finished in try 2" in ran.out
+    assert [runs.read_summary(ran.folder / str(job))["status"] for job in range(2)] == ["finished"] * 2
 
 
 def offline_runs(folder: Path) -> list[Path]:

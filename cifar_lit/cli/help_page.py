@@ -45,5 +45,8 @@ def text(conf: Path) -> str:
         else:
             lines += [f"  {name:<20} {about}" for name, about in options(conf, group).items() if name != "standard"]
         lines.append("")
-    lines.append("hydra/launcher=joblib    run the jobs of a sweep in parallel processes")
+    for group, default in (("hydra/launcher", "one job after the other"), ("hydra/sweeper", "every combination")):
+        lines += [group, f"  {'basic':<20} {default}"]
+        lines += [f"  {name:<20} {about}" for name, about in options(conf, group).items()]
+        lines.append("")
     return "\n".join(lines)

@@ -1,5 +1,6 @@
 """Where runs write, and what they are called: the resolvers that conf/ uses."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -48,15 +49,30 @@ def forget() -> None:
 
 def recorded_once(folder: str) -> str | None:
     """Where Hydra records the configuration: nowhere, for a directory that has its record already."""
-    return None if (Path(folder) / runs.OVERRIDES).exists() else ".hydra"
+    return None if _has_record(Path(folder)) else ".hydra"
+
+
+def _has_record(folder: Path) -> bool:
+    """Whether a directory has a whole record: what a job writes after it is there too."""
+    return (folder / runs.OVERRIDES).exists() and any((folder / name).exists() for name in (".lock", runs.SUMMARY, "checkpoints"))
 
 
 def job_dir(sweep_dir: str, number: int, overrides: list[str]) -> str:
     """Where a job of a sweep writes: its number, unless another job of an earlier, different sweep has that."""
-    recorded = runs.read_overrides(Path(sweep_dir) / str(number))
-    if recorded is None or runs.identity(recorded) == runs.identity(list(overrides)):
+    folder = Path(sweep_dir) / str(number)
+    if not _has_record(folder) or runs.identity(runs.read_overrides(folder) or []) == runs.identity(list(overrides)):
         return str(number)
     return f"{number}-{runs.fingerprint(list(overrides))}"
+
+
+def job_dirs(sweep_dir: Path, combinations: Sequence[Sequence[str]], first: int = 0) -> list[str]:
+    """Where the jobs of a sweep write: where a job of the same overrides did, under whatever number; else as `job_dir` says."""
+    known = {}
+    for folder in sorted(sweep_dir.iterdir(), reverse=True):  # of two, the first keeps the job
+        if _has_record(folder):
+            known[tuple(runs.identity(runs.read_overrides(folder) or []))] = folder.name
+    pairs = [(list(overrides), tuple(runs.identity(list(overrides)))) for overrides in combinations]
+    return [known.get(key) or job_dir(str(sweep_dir), number, overrides) for number, (overrides, key) in enumerate(pairs, first)]
 
 
 def sweep_group(mode: Any, sweep_dir: str) -> str | None:

@@ -23,6 +23,8 @@ def expanded(arguments: list[str]) -> list[str]:
     value = given[-1].removeprefix("repeat=")
     if not value.isdecimal() or int(value) < 1:
         raise UsageError(f"repeat={value}: allowed is a whole number from 1")
+    if "hydra/sweeper=optuna" in arguments:
+        raise UsageError(f"repeat={value} is a sweep over seeds, and hydra/sweeper=optuna would search for the best one: use one")
     typed = [item for item in arguments if item.startswith("seed=")]
     first = typed[-1].removeprefix("seed=") if typed else "0"
     if not first.isdecimal():

@@ -9,7 +9,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from cifar_lit import runs
-from cifar_lit.cli import repeat
+from cifar_lit.cli import attempts, repeat
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class SweepTable(Callback):
         if seeds:
             repeat.write(folder, seeds)
             _print_seeds(folder, seeds)
-        if any(summary["status"] != "finished" for _, summary in rows):
+        if any(summary["status"] not in runs.ENDED for _, summary in rows):
             print(f"\nRun what has not finished: the same command, with hydra.sweep.dir={folder}", flush=True)
             sys.exit(1)
 
@@ -43,7 +43,7 @@ def _print(folder: Path, rows: list[tuple[Path, dict[str, Any]]]) -> None:
     for name in ("train", "val", "test", "gap", "train time"):
         table.add_column(name, justify="right")
     for path, summary in rows:
-        status = summary["status"] + (f": {summary['error']}" if summary.get("error") else "")
+        status = summary["status"] + _tries(path, summary) + (f": {summary['error']}" if summary.get("error") else "")
         scores = [summary.get(key) for key in ("train/acc", "val/acc", "test/acc", "gap")]
         seconds = summary.get("train_seconds")
         table.add_row(
@@ -54,6 +54,13 @@ def _print(folder: Path, rows: list[tuple[Path, dict[str, Any]]]) -> None:
             "-" if seconds is None else f"{seconds:,.1f} s",
         )
     Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def _tries(path: Path, summary: dict[str, Any]) -> str:
+    failures = attempts.failures(path)
+    if not failures:
+        return ""
+    return f" after {failures} tries" if summary["status"] == "failed" else f" in try {failures + 1}"
 
 
 def _print_seeds(folder: Path, rows: list[dict[str, Any]]) -> None:

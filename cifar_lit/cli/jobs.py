@@ -1,0 +1,125 @@
+"""The jobs of a sweep, carried out by whatever launcher: none that ended is run again, one that fails or dies once more."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cifar_lit import runs
+from cifar_lit.cli import attempts
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 0.5  # how often to look whether another process has let go of a job
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job: what is typed for it, and the directory that is its own in every process and every re-run of the sweep."""
+
+    number: int
+    overrides: tuple[str, ...]
+    folder: Path
+
+    def arguments(self) -> list[str]:
+        """What Hydra is told: the directory too, so that any part of a sweep can be launched, in any order."""
+        return [*self.overrides, f"hydra.sweep.subdir='{self.folder.name}'"]
+
+    def state(self) -> str:
+        """ended; or new, if it has not begun in this launch; else interrupted, refused (misconfigured), failed or died."""
+        status = (runs.read_summary(self.folder) or {}).get("status")
+        if status in runs.ENDED:
+            return "ended"
+        if not (self.folder / attempts.STARTED).exists():
+            return "new"
+        if status == "failed":
+            return "failed" if (self.folder / runs.BEGUN).exists() else "refused"
+        return "died" if status is None else str(status)
+
+
+Launch = Callable[[Sequence[Job]], None]
+
+
+def unfinished(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs that have not ended, each once; the others are named."""
+    left: dict[Path, Job] = {}
+    for job in jobs:
+        if job.state() == "ended":
+            log.info("Finished before, not run again: %s", job.folder)
+        else:
+            left.setdefault(job.folder, job)
+    return list(left.values())
+
+
+def carry_out(launch: Launch, jobs: Sequence[Job]) -> None:
+    """Run jobs to their ends, all together; then those that failed or died once more, each alone.
+
+    A process that dies may take others with it (joblib stops all its workers): who of them is at fault shows only when
+    each runs alone. Those that had not begun go on together. Raises what the launcher raises before any job began.
+    """
+    alone: list[Job] = []
+    waiting = list(jobs)
+    while waiting:
+        broken, waited = _launch(launch, waiting)
+        states = {job: job.state() for job in waiting}
+        if broken is not None and all(state == "new" for state in states.values()):
+            raise broken
+        died = [job for job, state in states.items() if state == "died"]
+        for job in died:
+            attempts.note(job.folder, _words(broken))
+        for job, state in states.items():
+            first = attempts.failures(job.folder) < attempts.LIMIT
+            among_others = state == "died" and len(died) > 1
+            if among_others or (first and state in ("died", "failed")) or (state == "new" and job in waited):
+                alone.append(job)
+        waiting = [job for job, state in states.items() if state == "new" and job not in waited] if broken else []
+        _report([job for job in died if job not in alone])
+    for job in alone:
+        _carry_out_alone(launch, job)
+
+
+def _carry_out_alone(launch: Launch, job: Job) -> None:
+    while True:
+        log.info("Once more: %s", job.folder)
+        broken, _ = _launch(launch, [job])
+        state = job.state()
+        if broken is not None and state == "new":
+            raise broken
+        if state == "died":
+            attempts.note(job.folder, _words(broken))
+        if state not in ("died", "failed") or attempts.failures(job.folder) >= attempts.LIMIT:
+            _report([job])
+            return
+
+
+def _launch(launch: Launch, jobs: Sequence[Job]) -> tuple[Exception | None, list[Job]]:
+    """Launch jobs; returns what the launcher raised, and the jobs that other processes held (now they do no longer)."""
+    for job in jobs:
+        (job.folder / attempts.STARTED).unlink(missing_ok=True)
+    broken = None
+    try:
+        launch(jobs)
+    except Exception as error:  # each launcher has its own for a process that died
+        log.warning("%s: %s", type(error).__name__, " ".join(str(error).split()) or "no reason given")
+        broken = error
+    held = [job for job in jobs if job.state() in ("new", "died") and runs.is_running(job.folder)]
+    for job in held:
+        log.info("Waiting for another process, which runs %s", job.folder)
+        while runs.is_running(job.folder):
+            time.sleep(_LOOK_SECONDS)
+    return broken, held
+
+
+def _words(broken: Exception | None) -> str:
+    return f"its process died ({type(broken).__name__})" if broken is not None else "its process died"
+
+
+def _report(jobs: Sequence[Job]) -> None:
+    """A process that died could not say so: its result is written for it."""
+    for job in jobs:
+        if job.state() == "died":
+            tries = attempts.failures(job.folder)
+            line = f"its process died, {tries} tries in all: killed, or out of memory? what it said last is in train.log"
+            known = {"overrides": list(job.overrides)} | attempts.read_start(job.folder)
+            runs.write_summary(job.folder, known | {"status": "failed", "error": line, "attempts": tries})

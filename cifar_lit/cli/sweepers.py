@@ -1,0 +1,199 @@
+"""Our sweepers, and how Hydra comes to know them. Their jobs are carried out by cifar_lit.cli.jobs."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from cifar_lit.cli import jobs, places, search
+from cifar_lit.cli.errors import UsageError
+from cifar_lit.cli.jobs import Job
+
+log = logging.getLogger(__name__)
+
+_PREFIX = "hydra_plugins."  # Hydra takes only sweepers so called; its registry says which class that is
+
+
+class Launches:
+    """A launcher, and what the jobs that it was given came to. n_jobs: how many it gets at a time; None for all."""
+
+    def __init__(self, launcher: Launcher, n_jobs: int | None = None) -> None:
+        self.launcher, self.n_jobs = launcher, n_jobs
+        self.returned: dict[Job, JobReturn] = {}  # of the last try
+
+    def __call__(self, batch: Sequence[Job]) -> None:
+        """Launch jobs, and wait for them."""
+        size = self.n_jobs or len(batch)
+        with _environment(self.n_jobs):
+            for start in range(0, len(batch), size):
+                part = batch[start : start + size]
+                returned = self.launcher.launch([job.arguments() for job in part], initial_job_idx=part[0].number)
+                self.returned |= dict(zip(part, returned, strict=True))
+
+    def raise_first(self) -> None:
+        """Raise what a job raised that Hydra could not even start."""
+        for returned in self.returned.values():
+            _ = returned.return_value
+
+
+@contextmanager
+def _environment(n_jobs: int | None) -> Iterator[None]:
+    """What processes started meanwhile inherit: where this package is, and their share of the cores."""
+    given = {name: os.environ.get(name) for name in ("PYTHONPATH", "OMP_NUM_THREADS")}
+    here = str(Path(__file__).parents[2])
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (here, given["PYTHONPATH"])))
+    if n_jobs is not None:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n_jobs)))
+    try:
+        yield
+    finally:
+        for name, value in given.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+class Carried(Sweeper):
+    """What our sweepers share: Hydra hands them its launcher and its configuration."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra before the sweep."""
+        self.hydra_context, self.config = hydra_context, config
+        own = config.copy()
+        target = str(own.hydra.launcher._target_)
+        if target.startswith(_PREFIX) and find_spec(target.rpartition(".")[0].rpartition(".")[0]) is None:
+            plugin = target.split(".")[1].replace("_", "-")
+            raise UsageError(f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']}: pip install {plugin}")
+        at_a_time = None
+        if target.endswith("submitit_launcher.LocalLauncher"):  # starts all jobs at once, and knows no such option
+            with open_dict(own):
+                at_a_time = own.hydra.launcher.pop("n_jobs")
+        self.launches = Launches(Plugins.instance().instantiate_launcher(hydra_context, task_function, own), at_a_time)
+
+    def parse(self, typed: list[str]) -> list[Override]:
+        """What was typed, by Hydra's grammar."""
+        assert self.hydra_context is not None
+        return OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(typed)
+
+    def begin(self) -> Path:
+        """The directory of the sweep, with the record of it that Hydra keeps."""
+        assert self.config is not None
+        folder = Path(self.config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.config, folder / "multirun.yaml")
+        return folder
+
+
+class Grid(Carried):
+    """Every combination of what was typed; the same command in the same directory goes on with what has not ended.
+
+    params: a search space from a configuration file. max_batch_size: how many jobs the launcher gets at a time.
+    """
+
+    def __init__(self, max_batch_size: int | None = None, params: dict[str, str] | None = None) -> None:
+        super().__init__()
+        self.max_batch_size, self.params = max_batch_size, params or {}
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Carry out every combination."""
+        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # not before Hydra has looked for plugins
+
+        typed = self.parse([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
+        [combinations] = BasicSweeper.split_arguments(typed, None)
+        todo = jobs.unfinished(placed(self.begin(), combinations))
+        self.validate_batch_is_legal([job.overrides for job in todo])
+        launches = self.launches
+        size = self.max_batch_size or max(len(todo), 1)
+        for start in range(0, len(todo), size):
+            jobs.carry_out(launches, todo[start : start + size])
+        launches.raise_first()
+        return [list(launches.returned.values())]
+
+
+class Optuna(Carried):
+    """Optuna's TPE: each job is a trial, which maximises the number of validation that `objective` names.
+
+    n_trials: how many in all, over every process and re-run. n_jobs: how many the launcher gets at a time. storage: a
+    SQLAlchemy URL; null is study.db in the sweep's directory. study_name: binds the processes that share a storage.
+    seed, sampler: of optuna.samplers.TPESampler. params: a search space from a configuration file.
+    """
+
+    def __init__(
+        self,
+        n_trials: int,
+        n_jobs: int = 1,
+        storage: str | None = None,
+        study_name: str | None = None,
+        seed: int = 0,
+        sampler: dict[str, Any] | None = None,
+        params: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(n_trials, int) or n_trials < 1:
+            raise UsageError(f"hydra.sweeper.n_trials={n_trials}: allowed is a whole number from 1")
+        if storage is not None and study_name is None:
+            raise UsageError("hydra.sweeper.storage may hold many studies: give hydra.sweeper.study_name=... too")
+        self.n_trials, self.n_jobs = n_trials, n_jobs if n_jobs > 0 else os.cpu_count() or 1
+        self.storage, self.study_name, self.seed = storage, study_name, seed
+        self.options, self.params = dict(sampler or {}), params or {}
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Carry out the trials that are left."""
+        fixed, free = search.space(self.parse([*(f"{key}={value}" for key, value in self.params.items()), *arguments]))
+        if not free:
+            raise UsageError("hydra/sweeper=optuna has nothing to search: type e.g. optimizer.lr='interval(1e-4,1e-1)'")
+        self.validate_batch_is_legal([[*fixed, *(f"{key}={search.lowest(what)}" for key, what in free.items())]])
+        try:
+            from cifar_lit.cli import studies  # Optuna is wanted nowhere else
+        except ModuleNotFoundError as error:
+            raise UsageError(f"hydra/sweeper=optuna needs {error.name}: pip install 'optuna>=4.5,<6'") from error
+        folder = self.begin()
+        sampler = studies.SeededTPE(self.seed, **self.options)
+        storage = self.storage or f"sqlite:///{folder.resolve() / 'study.db'}"
+        book = studies.Book(storage, self.study_name or folder.name, folder, sampler)
+        launches = self.launches
+        try:
+            book.try_failed_again()
+            while trials := book.take(self.n_jobs, self.n_trials, studies.distributions(free)):
+                batch = [book.job(trial, fixed) for trial in trials]
+                jobs.carry_out(launches, jobs.unfinished(batch))
+                for trial, job in zip(trials, batch, strict=True):
+                    book.settle(trial, job)
+            log.info("%s", book.words())
+        finally:
+            book.close()
+        launches.raise_first()
+        return [list(launches.returned.values())]
+
+
+def placed(folder: Path, combinations: Sequence[Sequence[str]]) -> list[Job]:
+    """The jobs of a sweep, each in its directory."""
+    names = places.job_dirs(folder, combinations)
+    return [Job(n, tuple(typed), folder / name) for n, (typed, name) in enumerate(zip(combinations, names, strict=True))]
+
+
+def register(conf: Path) -> None:
+    """Make the sweepers known to Hydra: Grid in place of its own; and the files of conf/hydra/ in place of plugins' nodes."""
+    plugins = Plugins.instance()  # the first use finds all plugins, which store nodes of their own
+    for sweeper in (Grid, Optuna):
+        plugins.register(sweeper)
+        plugins.class_name_to_class[f"{_PREFIX}{sweeper.__module__}.{sweeper.__name__}"] = sweeper
+    store = ConfigStore.instance()
+    grid = {"_target_": f"{_PREFIX}{Grid.__module__}.Grid", "max_batch_size": None, "params": None}
+    store.store(group="hydra/sweeper", name="basic", node=grid, provider="cifar_lit")
+    for path in conf.glob("hydra/*/*.yaml"):  # else Hydra takes the nodes for schemas of the files, and warns
+        store.repo["hydra"].get(path.parent.name, {}).pop(path.name, None)
