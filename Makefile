@@ -6,7 +6,7 @@ READY := .venv/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train sweep sweep-wandb report app test test-fast test-gpu lint format bench clean
+.PHONY: help setup train sweep sweep-wandb report dashboard app test test-fast test-gpu lint format bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ sweep-wandb: $(READY) ## write a search space as a W&B sweep: make sweep-wandb A
 
 report: $(READY) ## compare runs on one page: make report ARGS="runs/sweep/<time> -o report/"; alone, all of runs/
 	@$(PY) -m cifar_lit.report $(if $(filter command line environment,$(origin ARGS)),$(ARGS))
+
+dashboard: $(READY) ## W&B workspaces and report: make dashboard ARGS="--project NAME --group SWEEP"
+	@$(PY) -m cifar_lit.dashboard $(if $(filter command line environment,$(origin ARGS)),$(ARGS))
 
 app: $(READY) ## the web page over the networks in runs/: make app ARGS="runs/quickstart --port 8000"
 	@$(PY) -m cifar_lit.app $(if $(filter command line environment,$(origin ARGS)),$(ARGS))

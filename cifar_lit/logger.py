@@ -1,15 +1,24 @@
 """Experiment trackers beside metrics.csv: what every tracker is told at the start and at the end of a run."""
 
+import json
 import logging
 import os
 import secrets
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from cifar_lit import runs
+
 log = logging.getLogger(__name__)
+
+# The columns of TensorBoard's HParams tab, beside what was typed for the run: the settings that people compare, and results.
+_CHOICES = ("experiment", "data", "augment", "mix", "model", "loss", "optimizer", "scheduler", "trainer", "data.validation")
+_NUMBERS = ("optimizer.lr", "optimizer.weight_decay", "data.batch_size", "trainer.max_epochs", "seed")
+_RESULTS = ("val/acc", "val/acc_best", "test/acc", "test/acc5", "gap", "train_seconds", "images_per_second", "params")
 
 
 class Wandb(WandbLogger):
@@ -60,8 +69,73 @@ class Wandb(WandbLogger):
 
 
 def begin(logger: Logger, config: dict[str, Any]) -> None:
-    """Tell a tracker the configuration, by the names that people type."""
-    logger.log_hyperparams(config)
+    """Tell a tracker the configuration, by the names that people type, and the recipe, by which it can group seeds."""
+    logger.log_hyperparams(config | {"recipe": recipe(config)})
+    if isinstance(logger, TensorBoardLogger):
+        _begin_hparams(logger, config)
+
+
+def recipe(config: dict[str, Any]) -> str:
+    """One name for all runs that differ in nothing but their seeds, and for no others: `resnet18-sgd_onecycle 1f0c9a`."""
+    settings = runs.settings(config)
+    digest = blake2b(json.dumps(settings, sort_keys=True, default=str).encode(), digest_size=3).hexdigest()
+    chosen = "{model}-{optimizer}_{scheduler}".format_map({"model": "", "optimizer": "", "scheduler": ""} | settings)
+    return f"{settings.get('experiment') or chosen} {digest}"
+
+
+@rank_zero_only
+def _begin_hparams(logger: TensorBoardLogger, config: dict[str, Any]) -> None:
+    """A row of the HParams tab, in which all settings can be looked up, and its columns.
+
+    TensorBoard takes the columns of whichever run it finds first, so that they must be alike for all jobs of a sweep.
+    """
+    from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2  # only where it is asked for
+
+    settings = {name: value for name, value in runs.settings(config).items() if isinstance(value, bool | int | float | str)}
+    settings["seed"] = config.get("seed", 0)
+    start = plugin_data_pb2.SessionStartInfo()
+    for name, value in settings.items():
+        cell = start.hparams[name]
+        if isinstance(value, bool):
+            cell.bool_value = value
+        elif isinstance(value, str):
+            cell.string_value = value
+        else:
+            cell.number_value = value
+    typed = (str(item).lstrip("+").partition("=")[0] for item in config.get("overrides") or ())
+    types = dict.fromkeys(_CHOICES, api_pb2.DATA_TYPE_STRING) | dict.fromkeys(_NUMBERS, api_pb2.DATA_TYPE_FLOAT64)
+    for name in (name for name in typed if name in settings):
+        kinds = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING}
+        types.setdefault(name, kinds.get(type(settings[name]), api_pb2.DATA_TYPE_FLOAT64))
+    columns = api_pb2.Experiment(
+        hparam_infos=[api_pb2.HParamInfo(name=name, type=kind) for name, kind in types.items()],
+        metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=_result_tag(name)), display_name=name) for name in _RESULTS],
+    )
+    _write_hparams(logger, experiment=columns)
+    _write_hparams(logger, session_start_info=start)
+
+
+@rank_zero_only
+def _end_hparams(logger: TensorBoardLogger) -> None:
+    """Only for a run that finished: TensorBoard keeps the first status that it reads, and any other may be resumed."""
+    from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2  # as above
+
+    _write_hparams(logger, session_end_info=plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS))
+
+
+def _write_hparams(logger: TensorBoardLogger, **content: Any) -> None:
+    """One message of the HParams plugin, under the tag that it looks for."""
+    from tensorboard.compat.proto.summary_pb2 import Summary  # as above
+    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+    [kind] = content
+    data = plugin_data_pb2.HParamsPluginData(version=metadata.PLUGIN_DATA_VERSION, **content)
+    value = Summary.Value(tag=f"_hparams_/{kind}", metadata=metadata.create_summary_metadata(data))
+    logger.experiment._get_file_writer().add_summary(Summary(value=[value]))
+
+
+def _result_tag(name: str) -> str:
+    return f"summary/{name.replace('/', '_')}"
 
 
 def end(logger: Logger, summary: dict[str, Any]) -> None:
@@ -79,11 +153,14 @@ def _end(logger: Logger, summary: dict[str, Any]) -> None:
     finished = summary["status"] == "finished"
     if isinstance(logger, Wandb):
         logger.experiment.summary.update({name: value for name, value in summary.items() if not isinstance(value, dict)})
-        logger.finalize("success" if finished else "failed")
-        logger.experiment.finish(exit_code=0 if finished else 1)
+        ended = summary["status"] in runs.ENDED  # a pruned run was stopped on purpose
+        logger.finalize("success" if ended else "failed")
+        logger.experiment.finish(exit_code=0 if ended else 1)
         logger._experiment = None
         return
     if finished:
         numbers = {name: float(value) for name, value in summary.items() if isinstance(value, int | float)}
-        logger.log_metrics({f"summary/{name.replace('/', '_')}": value for name, value in numbers.items()})
+        logger.log_metrics({_result_tag(name): value for name, value in numbers.items()})
+        if isinstance(logger, TensorBoardLogger):
+            _end_hparams(logger)
     logger.finalize("success" if finished else "failed")

@@ -10,7 +10,7 @@ PACKAGE = REPOSITORY / "cifar_lit"
 # Each room and the rooms that it may import from. `seeding` and `atomic` are leaves that anybody may use.
 LEAVES = {"seeding", "atomic"}
 ARROWS = {
-    "cli": {"runs", "experiment"},
+    "cli": {"runs", "experiment", "study"},
     "experiment": {
         "augment",
         "bundle",
@@ -39,11 +39,11 @@ ARROWS = {
     "bundle": set(),
     "hub": {"bundle", "checkpoint"},
     "pictures": set(),
-    "convert": {"bundle", "card", "checkpoint", "data", "model"},
+    "convert": {"bundle", "card", "data", "model"},
     "export": {"bundle", "checkpoint"},
     "predict": {"bundle", "checkpoint", "hub", "pictures"},
-    "explain": {"bundle", "checkpoint", "data", "pictures", "predict", "runs"},
-    "app": {"bundle", "card", "explain", "hub", "pictures", "predict", "runs"},
+    "explain": {"bundle", "checkpoint", "data", "model", "pictures", "predict", "runs"},
+    "app": {"bundle", "explain", "pictures", "predict", "runs"},
     "augment": set(),
     "model": set(),
     "loss": set(),
@@ -55,10 +55,11 @@ ARROWS = {
     "card": {"bundle"},
     "compare": set(),
     "curves": set(),
-    "report": {"bundle", "compare", "runs"},
-    "dashboard": {"compare", "runs"},
-    "robustness": {"bundle", "checkpoint", "data", "pictures", "predict"},
-    "logger": set(),
+    "report": {"compare", "runs"},
+    "study": {"compare", "report", "runs"},
+    "dashboard": set(),
+    "robustness": {"bundle", "data", "pictures", "predict", "runs"},
+    "logger": {"runs"},
     "seeding": set(),
     "atomic": set(),
 }

@@ -1,0 +1,52 @@
+"""The command: `python -m cifar_lit.dashboard --project NAME [--entity E] [--group SWEEP] [--print]`."""
+
+import argparse
+import json
+import os
+import sys
+
+from cifar_lit.dashboard import views
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m cifar_lit.dashboard",
+        description="Two workspaces and a report in a W&B project, which compare the runs of logger=wandb. Pushed again, they are"
+        " written over.",
+    )
+    parser.add_argument("--project", default="cifar_lit", help="W&B's project (default: cifar_lit, as in conf/logger/wandb.yaml)")
+    parser.add_argument("--entity", help="user or team (default: that of the API key)")
+    parser.add_argument("--group", metavar="SWEEP", help="only the runs of one sweep, by W&B's group: sweep/2026-11-20_18-21-34")
+    parser.add_argument("--print", action="store_true", help="write the JSON to standard output, and push nothing")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command. Returns the exit status: 1 where nothing could be pushed."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    for option in ("project", "entity", "group"):
+        value = getattr(given, option)
+        if value is not None and (not value.strip() or (option != "group" and "/" in value)):
+            parser.error(f"--{option} {value!r}: a name, without a slash" if option != "group" else "--group: it is empty")
+    if given.print:
+        print(json.dumps(views.plain(given.project, given.entity or "", given.group), indent=2))
+        return 0
+    from cifar_lit.dashboard import push  # imports W&B's client, which --print does without
+
+    try:
+        for address in push.push(given.project, given.entity, given.group):
+            print(address)
+    except push.PushError as error:
+        if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # as Python ends, W&B's client waits for its service, which may still be waiting for a server

@@ -1,0 +1,225 @@
+"""W&B dashboards: their JSON, and the names in them against what a run really writes."""
+
+import json
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running import TINY
+
+from cifar_lit import runs
+from cifar_lit.dashboard import panels, views
+from cifar_lit.dashboard.__main__ import main
+
+
+def specs(group: str | None = None) -> list[dict[str, Any]]:
+    found = views.plain("five", "me", group)
+    return [*found["workspaces"], found["report"]]
+
+
+def dicts(value: Any) -> Iterator[dict[str, Any]]:
+    """Every dictionary in a JSON value."""
+    if isinstance(value, dict):
+        yield value
+    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from dicts(child)
+
+
+def drawn(spec: Any) -> list[dict[str, Any]]:
+    return [found for found in dicts(spec) if "viewType" in found]
+
+
+def addressed(spec: Any) -> set[tuple[str, str]]:
+    """Every name that a view asks W&B for, with where it is looked up: history, summary, config or run."""
+    names: set[tuple[str, str]] = set()
+    for panel in drawn(spec):
+        config, kind = panel["config"], panel["viewType"]
+        if kind == "Run History Line Plot":
+            names |= {("history", name) for name in [config["xAxis"], *config["metrics"]]}
+        elif kind == "Bar Chart":
+            names |= {("summary", name) for name in config["metrics"]}
+        elif kind == "Scatter Plot":
+            names |= {tuple(config[axis].split(":", 1)) for axis in ("xAxis", "yAxis")}
+        elif kind == "Parallel Coordinates Plot":
+            names |= {tuple(column["accessor"].split(":", 1)) for column in config["columns"]}
+        else:
+            assert kind == "Parameter Importance", f"a new kind of panel: {kind}"
+            names.add(("summary", config["targetKey"]))
+        names |= {("config", config["groupBy"])} if "groupBy" in config else set()
+    for found in dicts(spec):
+        names |= {tuple(column.split(":", 1)) for column in found.get("columnOrder", [])}
+        keys = [found["key"]] if "op" in found and "key" in found else []
+        keys += found.get("grouping", []) + [item["key"] for item in found.get("sort", {}).get("keys", [])]
+        names |= {(key["section"], key["name"]) for key in keys}
+    return names
+
+
+def has(config: dict[str, Any], name: str) -> bool:
+    """Whether a run's configuration has a name; W&B puts `value` after its first part, but for filters."""
+    first, *rest = name.split(".")
+    node: Any = config.get(first)
+    for part in rest[1:] if rest[:1] == ["value"] else rest:
+        if not isinstance(node, dict) or part not in node:
+            return False
+        node = node[part]
+    return first in config
+
+
+def records(path: Path) -> Iterator[Any]:
+    """The records of a .wandb file, which is in the format of LevelDB's log, after seven bytes of its own."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, at, part = path.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        if 32768 - at % 32768 < 7:  # what is left of a block holds no record
+            at += 32768 - at % 32768
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        part += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield Record.FromString(part)
+            part = b""
+
+
+def written(path: Path) -> dict[str, Any]:
+    """What a run told W&B: the names of its history, its summary and its configuration, and its group."""
+    told: dict[str, Any] = {"history": set(), "summary": {}, "config": {}, "group": ""}
+    for record in records(path):
+        kind = record.WhichOneof("record_type")
+        if kind == "history":
+            told["history"] |= {".".join(item.nested_key) or item.key for item in record.history.item}
+        elif kind == "summary":
+            told["summary"] |= {".".join(item.nested_key) or item.key: item.value_json for item in record.summary.update}
+        elif kind == "run":
+            told["group"] = record.run.run_group
+        updates = record.config.update if kind == "config" else record.run.config.update if kind == "run" else ()
+        told["config"] |= {item.key: json.loads(item.value_json) for item in updates}
+    return told
+
+
+@pytest.mark.slow  # trains
+def test_every_name_is_one_that_runs_write(train):
+    ran = train("-m", *TINY, "trainer.max_epochs=1", "logger=wandb", "optimizer.lr=0.1,0.01", "seed=1,2")
+    assert ran.code == 0, ran.err
+    told = [written(path) for path in sorted(ran.folder.rglob("*.wandb"))]
+    assert len(told) == 4
+    run = told[0]
+    assert {run["group"]} == {each["group"] for each in told} == {"run"}
+    for view in specs(run["group"]):
+        names = addressed(view["spec"])
+        assert {section for section, _ in names} == {"history", "summary", "config", "run"}
+        for section, name in sorted(names):
+            if section == "run":
+                assert name in {"displayName", "state", "group", "createdAt"}
+            elif section == "config":
+                assert has(run["config"], name), f"{view['name']} asks for the configuration's {name}, which no run has"
+            else:
+                assert name in run[section], f"{view['name']} asks for {name}, which is not in any run's {section}"
+    recipes = {each["config"]["recipe"] for each in told}
+    assert len(recipes) == 2, "one for each learning rate, whatever the seed"
+    assert all(re.fullmatch(r"resnet8-sgd_onecycle [0-9a-f]{6}", recipe) for recipe in recipes)
+    found, broken = runs.collect([ran.folder])
+    assert len(runs.recipes(found)) == 2
+    assert not broken
+
+
+def test_names_are_looked_for():
+    config = {"data": {"validation": "holdout"}, "seed": 0}
+    assert has(config, "data.value.validation")
+    assert has(config, "data.validation")
+    assert has(config, "seed.value")
+    assert not has(config, "data.value.lr")
+    assert not has(config, "recipe.value")
+
+
+def test_what_the_library_writes_it_can_read():
+    """The JSON is whole: read back by the library, it has no unknown parts, and is written again as it was."""
+    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.workspaces as ws
+    from wandb_workspaces.reports.v2 import internal as reports
+    from wandb_workspaces.workspaces import internal
+
+    for view in views.plain("five", "me", "sweep/now")["workspaces"]:
+        model = internal.View(
+            entity="me", project="five", display_name=view["name"], name="", id="",
+            spec=internal.WorkspaceViewspec.model_validate_json(json.dumps(view["spec"])),
+        )  # fmt: skip
+        workspace = ws.Workspace._from_model(model)
+        assert not [panel for section in workspace.sections for panel in section.panels if "Unknown" in type(panel).__name__]
+        assert views._spec(workspace._to_model()) == view["spec"]
+    written = views.plain("five")["report"]
+    read = reports.ReportViewspec.model_validate(
+        {"id": "", "displayName": written["name"], "description": "", "project": {"name": "five", "entityName": ""},
+         "spec": json.dumps(written["spec"])}
+    )  # fmt: skip
+    report = wr.Report._from_model(read)
+    assert not [block for block in report.blocks if "Unknown" in type(block).__name__]
+    grids = [block for block in report.blocks if isinstance(block, wr.PanelGrid)]
+    assert len(grids) == 2 * len(panels.parts(panels.HELD_OUT))
+    assert not [panel for grid in grids for panel in grid.panels if "Unknown" in type(panel).__name__]
+    assert len(drawn(written["spec"])) == sum(len(part.panels) for kind in panels.KINDS for part in panels.parts(kind))
+
+
+def filters(spec: Any) -> list[dict[str, Any]]:
+    return [
+        {found["key"]["name"]: found["value"] for found in dicts(held) if "op" in found}
+        for held in dicts(spec)
+        if "filterFormat" in held
+    ]
+
+
+def test_kinds_are_never_ranked_together():
+    held_out, watched, report = specs()
+    assert filters(held_out) == [{"data.validation": "holdout"}]
+    assert filters(watched) == [{"data.validation": "test"}]
+    found = filters(report)
+    assert all(only["status"] == "finished" for only in found)
+    assert {only["data.validation"] for only in found} == {"holdout", "test"}
+    for view, score in ((held_out, "val/acc"), (watched, "test/acc")):
+        [runset] = view["spec"]["section"]["runSets"]
+        assert runset["sort"]["keys"] == [{"key": {"section": "summary", "name": score}, "ascending": False}]
+        importance = [panel["config"]["targetKey"] for panel in drawn(view) if panel["viewType"] == "Parameter Importance"]
+        assert importance == [score]
+
+
+def test_what_people_compare():
+    for view in specs()[:2]:
+        [runset] = view["spec"]["section"]["runSets"]
+        shown = set(runset["runFeed"]["columnOrder"])
+        assert shown >= {
+            "config:choices.value.model", "config:choices.value.optimizer", "config:optimizer.value.lr", "config:seed.value",
+            "summary:val/acc", "summary:test/acc", "summary:gap", "summary:train_seconds",
+        }  # fmt: skip
+        lines = {panel["config"]["metrics"][0]: panel["config"] for panel in drawn(view) if "Line" in panel["viewType"]}
+        assert set(lines) >= {"val/acc", "val/loss", "train/acc", "lr"}
+        for config in lines.values():
+            assert (config["xAxis"], config["groupBy"], config["groupArea"]) == ("epoch", "recipe.value", "minmax")
+        assert {panel["viewType"] for panel in drawn(view)} == {
+            "Run History Line Plot", "Bar Chart", "Scatter Plot", "Parallel Coordinates Plot", "Parameter Importance",
+        }  # fmt: skip
+
+
+def test_one_sweep_only():
+    for view in specs("sweep/2026-11-20"):
+        assert view["name"].endswith(", sweep/2026-11-20")
+        assert all(only["group"] == "sweep/2026-11-20" for only in filters(view))
+    assert not [only for view in specs() for only in filters(view) if "group" in only]
+
+
+def test_panels_of_a_report_do_not_lie_on_each_other():
+    for grid in (found for found in dicts(specs()[2]) if found.get("type") == "panel-grid"):
+        places = [panel["layout"] for panel in drawn(grid)]
+        assert all(place["x"] + place["w"] <= 24 for place in places)
+        assert len({(place["x"], place["y"]) for place in places}) == len(places)
+
+
+@pytest.mark.parametrize("arguments", [["--project", ""], ["--project", "me/five"], ["--entity", " "], ["--group", ""]])
+def test_names_that_cannot_be_are_usage_errors(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
