@@ -56,8 +56,8 @@ def binned(logits: Tensor, labels: Tensor) -> list[tuple[int, float | None, floa
     # A confidence on an edge is in the bin below it, as torchmetrics counts.
     bins = np.clip(np.ceil(confidence.numpy() * BINS) - 1, 0, BINS - 1).astype(int)
     images = np.bincount(bins, minlength=BINS)
-    sums = [np.bincount(bins, weights=weights, minlength=BINS) for weights in (confidence.numpy(), hits)]
-    return [(int(n), *(float(total[i] / n) if n else None for total in sums)) for i, n in enumerate(images)]
+    sure, right = (np.bincount(bins, weights=weights, minlength=BINS) for weights in (confidence.numpy(), hits))
+    return [(int(n), float(sure[i] / n) if n else None, float(right[i] / n) if n else None) for i, n in enumerate(images)]
 
 
 def _write_calibration(path: Path, logits: Tensor, labels: Tensor, temperature: float | None) -> None:

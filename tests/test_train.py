@@ -36,7 +36,8 @@ def test_what_a_run_leaves_behind(train):
     files = {str(path.relative_to(ran.folder)) for path in ran.folder.rglob("*") if path.is_file()}
     assert files == {
         ".lock", ".begun", ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "train.log", "metrics.csv",
-        "summary.json", "curves.png", "calibration.csv", "confusion.csv", "mistakes.npz", "per_class.csv", "model/model.safetensors", "model/config.json",
+        "summary.json", "curves.png", "calibration.csv", "confusion.csv", "mistakes.npz", "per_class.csv",
+        "model/model.safetensors", "model/config.json",
         "model/README.md", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt",
         "checkpoints/epoch=000.ckpt", "checkpoints/epoch=001.ckpt",
     }  # fmt: skip
