@@ -14,6 +14,8 @@ from cifar_lit.bundle import CARD, CONFIG, ONNX, WEIGHTS, CheckpointError
 if TYPE_CHECKING:
     from torch import nn
 
+_PREFIX = "hub:"
+
 
 def fetch(
     name: str | Path, *, revision: str | None = None, token: str | None = None, local_files_only: bool = False, onnx: bool = False
@@ -44,6 +46,14 @@ def fetch(
     if not bundle.is_bundle(Path(folder)):
         raise CheckpointError(f"{name}: the Hub has it, but it is no bundle: it has no {CONFIG}")
     return Path(folder)
+
+
+def place(name: str, *, onnx: bool = False) -> Path:
+    """Where what a command line names lies: `hub:user/name` is fetched, anything else is a path. Raises CheckpointError.
+
+    Said in so many words, since a mistyped folder must not ask the network.
+    """
+    return fetch(name.removeprefix(_PREFIX), onnx=onnx) if name.startswith(_PREFIX) else Path(name)
 
 
 def from_pretrained(

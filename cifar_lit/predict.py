@@ -20,7 +20,6 @@ from cifar_lit.bundle import ONNX, CheckpointError, Facts
 from cifar_lit.pictures import Picture, PictureError
 
 RUNTIMES = ("torch", "onnx")
-_HUB = "hub:"
 Forward = Callable[[np.ndarray], np.ndarray]  # images (N, 3, H, W) float32, normalised -> logits (N, C) float32
 
 
@@ -212,8 +211,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--top and --batch-size: allowed is 1 or more")
     bad = 0
     try:
-        remote = given.bundle.startswith(_HUB)  # said in so many words: a mistyped folder must not ask the network
-        path = hub.fetch(given.bundle.removeprefix(_HUB), onnx=given.runtime == "onnx") if remote else Path(given.bundle)
+        path = hub.place(given.bundle, onnx=given.runtime == "onnx")
         predictor = Predictor(path, device=given.device, runtime=given.runtime, batch_size=given.batch_size)
         names = _listed(given.images)
         while part := list(islice(names, predictor.batch_size)):

@@ -152,6 +152,13 @@ def is_run(path: Path) -> bool:
     return (path / OVERRIDES).is_file() or (path / SUMMARY).is_file()
 
 
+def run_of(path: Path) -> Path | None:
+    """The run directory that a bundle, a checkpoint or the directory itself belongs to."""
+    path = path.absolute()
+    places = [path, *([path.parent] if path.name == "model" else []), *([path.parent.parent] if path.is_file() else [])]
+    return next((place for place in places if path.exists() and is_run(place)), None)
+
+
 def find(root: Path) -> Iterator[Path]:
     """Every run directory under a root, in name order; a run's own folders are not searched."""
     if is_run(root):

@@ -42,7 +42,7 @@ ARROWS = {
     "convert": {"bundle", "card", "data", "model"},
     "export": {"bundle", "checkpoint"},
     "predict": {"bundle", "checkpoint", "hub", "pictures"},
-    "explain": {"bundle", "checkpoint", "data", "model", "pictures", "predict", "runs"},
+    "explain": {"bundle", "checkpoint", "data", "hub", "model", "pictures", "predict", "runs"},
     "app": {"bundle", "explain", "pictures", "predict", "runs"},
     "augment": set(),
     "model": set(),

@@ -83,7 +83,7 @@ def told(study, count):
 
 
 def test_a_resumed_study_goes_on_as_it_would_have(tmp_path):
-    """A new process for every few trials, or one for all: the same trials. A seeded sampler of Optuna alone would repeat itself."""
+    """A new process for every few trials, or one for all: the same trials. Optuna's own repeats itself."""
     whole = told(create_study(direction="maximize", sampler=studies.SeededTPE(3, n_startup_trials=5)), 18)
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     create_study(direction="maximize", storage=storage, study_name="s")

@@ -261,3 +261,13 @@ def test_the_fewest_settings_that_tell_recipes_apart():
     ]
     assert runs.varied([config("sgd", 0.1)]) == [] == runs.varied([])
     assert runs.varied([{"a.b": 1}, {}]) == ["a.b"]
+
+
+def test_run_of(tmp_path):
+    run = tmp_path / "run"
+    for folder in ("model", "checkpoints", ".hydra"):
+        (run / folder).mkdir(parents=True)
+    (run / ".hydra" / "overrides.yaml").touch()
+    (run / "checkpoints" / "best.ckpt").touch()
+    assert {runs.run_of(run / name) for name in ("", "model", "checkpoints/best.ckpt")} == {run}
+    assert runs.run_of(run / "nothing") is runs.run_of(tmp_path / "user" / "name") is runs.run_of(tmp_path) is None

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cifar_lit import bundle
+from cifar_lit import bundle, runs
 from cifar_lit.atomic import writing
 from cifar_lit.bundle import Facts
 from cifar_lit.data.dataset import Split
 from cifar_lit.explain import draw
 from cifar_lit.explain.confusions_figure import Pair, Seen, draw_pairs
-from cifar_lit.explain.request import Request, run_of
+from cifar_lit.explain.request import Request
 from cifar_lit.predict import Predictor
 
 COLUMNS = ("true", "predicted", "images", "share_of_true", "share_of_errors", "reverse_images",
@@ -43,7 +43,7 @@ def run(request: Request) -> list[Path]:
 
 def recorded(path: str, facts: Facts) -> np.ndarray | None:
     """The confusion matrix that a run wrote when it tested this bundle: a row a true class. None where there is none."""
-    folder = run_of(path)
+    folder = runs.run_of(Path(path))
     if folder is None or not Path(path).is_dir() or not bundle.is_bundle(folder / "model"):
         return None  # other weights of the run than those it tested
     file = folder / "confusion.csv"

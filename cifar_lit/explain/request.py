@@ -1,13 +1,12 @@
 """What was asked for on the command line, and the test images that go with a bundle."""
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from cifar_lit import runs
+from cifar_lit import hub
 from cifar_lit.bundle import Facts
 from cifar_lit.data import of_bundle
 from cifar_lit.data.dataset import Dataset
@@ -17,9 +16,10 @@ from cifar_lit.seeding import numpy_generator
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One request. bundle: a bundle, run directory, checkpoint or name on the Hub. root: of the test images; None: as usual.
+    """One request. bundle: a bundle, run directory, checkpoint or hub:user/name. root: of the test images; None: as usual.
 
     images: the user's own, instead of test images. label: the class to explain; None: the predicted one. top: how many pairs.
+    points, span: of a landscape along each direction, and how far it goes; None: as usual.
     """
 
     bundle: str
@@ -29,14 +29,14 @@ class Request:
     label: str | None = None
     top: int = 8
     seed: int = 0
+    points: int | None = None
+    span: float | None = None
     device: str = "auto"
 
     @cached_property
     def predictor(self) -> Predictor:
         """Loaded when first asked for. Raises CheckpointError, ValueError."""
-        if os.path.exists(self.bundle):
-            return Predictor(self.bundle, device=self.device)
-        return Predictor.from_pretrained(self.bundle, device=self.device)
+        return Predictor(hub.place(self.bundle), device=self.device)
 
     @cached_property
     def tests(self) -> Dataset:
@@ -64,13 +64,6 @@ def samples(request: Request, count: int) -> list[Sample]:
         Sample(request.predictor.prepare(tests.test.images[index]), f"test image {index}", int(tests.test.labels[index]))
         for index in chosen
     ]
-
-
-def run_of(bundle: str) -> Path | None:
-    """The run directory that a bundle, a checkpoint or the directory itself belongs to."""
-    path = Path(bundle).absolute()
-    places = [path, *([path.parent] if path.name == "model" else []), *([path.parent.parent] if path.is_file() else [])]
-    return next((place for place in places if path.exists() and runs.is_run(place)), None)
 
 
 def data_of(facts: Facts, root: str | None) -> Dataset:

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cifar_lit import bundle
+from cifar_lit import bundle, runs
 from cifar_lit.bundle import Facts
 from cifar_lit.data import cifar100, of_bundle
 from cifar_lit.data.dataset import DataError
@@ -79,7 +79,7 @@ def run(given: argparse.Namespace) -> Path:
     path = Path(given.bundle)
     predictor = Predictor(path, device=given.device)
     facts = predictor.facts
-    out = given.out or run_of(path) / "robustness"
+    out = given.out or (runs.run_of(path) or Path()) / "robustness"
     tests = of_bundle.load(facts.data, facts.classes, facts.image_size, given.root, facts.origin.get("overrides") or ())
     arrays, why = _official(given, facts)
     if given.ood and not given.ood.is_dir():
@@ -132,13 +132,6 @@ def _official(given: argparse.Namespace, facts: Facts) -> tuple[Official | None,
             f" {len(facts.classes)} classes of {facts.data}; leave --corrupted out to have images generated"
         )
     return official.load(given.corrupted, len(facts.classes)), ""
-
-
-def run_of(path: Path) -> Path:
-    """The run directory that a bundle, a checkpoint or the directory itself belongs to, else the current folder."""
-    place = path.absolute()
-    places = [place, *([place.parent] if place.name == "model" else []), *([place.parent.parent] if place.is_file() else [])]
-    return next((folder for folder in places if (folder / "summary.json").is_file()), Path())
 
 
 def weights(path: Path) -> Path:

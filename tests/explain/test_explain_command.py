@@ -14,7 +14,7 @@ from cifar_lit.data import cifar100
 from cifar_lit.data.dataset import DataError
 from cifar_lit.explain import draw
 from cifar_lit.explain.__main__ import main
-from cifar_lit.explain.request import Request, data_of, run_of, samples
+from cifar_lit.explain.request import Request, data_of, samples
 from cifar_lit.model.resnet import resnet8
 from cifar_lit.predict import Predictor
 
@@ -59,16 +59,6 @@ def test_samples_are_test_images_with_their_classes(bundle_of):
         assert np.array_equal(sample.pixels, request.tests.test.images[index])
 
 
-def test_run_of(tmp_path):
-    run = tmp_path / "run"
-    for folder in ("model", "checkpoints", ".hydra"):
-        (run / folder).mkdir(parents=True)
-    (run / ".hydra" / "overrides.yaml").touch()
-    (run / "checkpoints" / "best.ckpt").touch()
-    assert {run_of(str(run / name)) for name in ("", "model", "checkpoints/best.ckpt")} == {run}
-    assert run_of(str(run / "nothing")) is run_of("user/name") is run_of(str(tmp_path)) is None
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -99,7 +89,7 @@ def test_a_place_that_cannot_be_written(bundle_of, tmp_path, capsys):
         (["--what", "dreams"], "invalid choice: 'dreams'"),
         (["--what", "gradcam", "--top", "3"], "--top is for --what confusions"),
         (["--what", "confusions", "--label", "x"], "--label is for --what gradcam"),
-        (["--what", "confusions", "--images", "x"], "--images is for --what gradcam and filters"),
+        (["--what", "confusions", "--images", "x"], "--images is for --what gradcam, filters, loss_landscape, stride_padding"),
         (["--what", "confusions", "--top", "0"], "--top 0: allowed is 1 to 30"),
     ],
 )

@@ -280,15 +280,6 @@ def test_a_failure_leaves_the_old_page_alone(place, record, tmp_path, monkeypatc
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
-def test_where_it_goes_by_default(place, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    run = place.parent
-    assert command.run_of(run) == command.run_of(run / "model") == run
-    assert str(command.run_of(tmp_path / "model")) == "."
-    assert command.weights(run) == command.weights(run / "model") == run / "model" / "model.safetensors"
-    assert command.weights(tmp_path / "a.ckpt") == tmp_path / "a.ckpt"
-
-
 def test_answers_that_are_no_numbers(tmp_path, capsys):
     made = make_bundle(tmp_path / "model", origin={"overrides": ["data.test_per_class=1"]})
     net, facts = checkpoint.load(made)
@@ -296,3 +287,9 @@ def test_answers_that_are_no_numbers(tmp_path, capsys):
     bundle.save(made, state, facts, "")
     assert command.main([str(made), "-o", str(tmp_path / "out"), "--device", "cpu"]) == 1
     assert "not finite numbers" in capsys.readouterr().err
+
+
+def test_which_file_the_weights_came_from(place, tmp_path):
+    run = place.parent
+    assert command.weights(run) == command.weights(run / "model") == run / "model" / "model.safetensors"
+    assert command.weights(tmp_path / "a.ckpt") == tmp_path / "a.ckpt"
