@@ -1,0 +1,1 @@
+"""What a study's finished sweep comes to: figures, and a verdict in words. `python -m cifar_lit.study runs/<study>/<time>`."""
