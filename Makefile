@@ -6,7 +6,7 @@ READY := .venv/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train sweep sweep-wandb report dashboard app test test-fast test-gpu lint format bench clean
+.PHONY: help setup train sweep study sweep-wandb report dashboard app test test-fast test-gpu lint format bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ train: $(READY) ## train: make train ARGS="model=resnet34 optim=adam_onecycle"; 
 	@$(PY) train.py $(ARGS)
 
 sweep: $(READY) ## train every combination: make sweep ARGS="model=resnet8,resnet20 seed=1,2,3"
+	@$(PY) train.py -m $(ARGS)
+
+study: $(READY) ## a study with a verdict: make study ARGS="+study=learning_rate study.budget=minutes"
 	@$(PY) train.py -m $(ARGS)
 
 sweep-wandb: export ARGS := $(ARGS)

@@ -46,7 +46,9 @@ def test_help_lists_every_option_with_a_line():
             continue
         if path.parent.name == "optim":
             continue  # any pair: said in one line
-        assert f"  {path.stem} " in page, path
+        above = [path.parent.name] if path.parent.parent.name != "conf" and "hydra" not in path.parts else []
+        above = [*above] if path.parent.parent.name != "budget" else ["budget", path.parent.name]
+        assert f"  {'/'.join([*above, path.stem])} " in page, path
     assert "<optimizer>_<scheduler>" in page
     assert all(len(line) < 130 for line in page.splitlines())
 

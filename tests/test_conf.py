@@ -13,7 +13,7 @@ from running import REPOSITORY
 from cifar_lit.cli import help_page
 
 CONF = REPOSITORY / "conf"
-GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("hydra", "study"))
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 # What a run knows of itself only while Hydra runs it.

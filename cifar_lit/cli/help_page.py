@@ -11,6 +11,7 @@ python train.py --cfg job [...]                        show the configuration an
   python train.py model=resnet34 optim=adam_onecycle
   python train.py experiment=ft3 seed=1
   python train.py -m model=resnet18,resnet34 optim=sgd_cosine,adam_onecycle seed=1,2,3
+  python train.py -m +study=learning_rate study.budget=minutes
   python train.py resume=runs/<experiment>/<time>        go on with a run that was stopped
 
 Groups and their options:
@@ -30,8 +31,11 @@ def describe(path: Path) -> str:
 
 
 def options(conf: Path, group: str) -> dict[str, str]:
-    """The options of a group and what each is."""
-    return {path.stem: describe(path) for path in sorted((conf / group).glob("*.yaml"))}
+    """The options of a group, those in folders after the others, and what each is."""
+    found = [
+        (len(path.parts), str(path.relative_to(conf / group).with_suffix("")), path) for path in (conf / group).rglob("*.yaml")
+    ]
+    return {name: describe(path) for _, name, path in sorted(found)}
 
 
 def text(conf: Path) -> str:

@@ -69,6 +69,8 @@ def drawn(strand: Strand) -> list[Drawn | None]:
     caption = (
         f"Compared with {whole}: means over seeds, and intervals that hold together with a chance of 95%. Filled: told apart."
     )
+    if len(strand.scores.values) < 2:
+        return []
     found: list[Drawn | None] = [
         figures.differences("accuracy", f"Change in {seen}", "points", strand.scores, whole, caption),
     ]

@@ -126,7 +126,7 @@ class Block:
         return min(len(sample) for sample in self.values.values())
 
     def smallest(self) -> float | None:
-        """The smallest measured difference that is told from none, of two recipes with the fewest seeds; None as for deviation."""
+        """The smallest measured difference that is told from none, of two recipes with the fewest seeds; None without any."""
         if self.deviation is None or len(self.values) < 2:
             return None
         return self._critical * self.deviation * math.sqrt(2 / self.seeds)

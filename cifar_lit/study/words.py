@@ -73,9 +73,9 @@ def power(strand: Strand) -> list[str]:
     n = several(block.seeds, "seed") if most == block.seeds else f"{block.seeds} to {most} seeds"
     words = [
         f"With {n} and a deviation of {percent(block.deviation)} points, differences below {_points(smallest)} could not have"
-        f" been seen, and a true difference of {_points(found)} is seen with a chance of {100 * POWER:.0f}%. The deviation is between"
-        " seeds, pooled over all levels, without what seeds have in common, from"
-        f" {several(block.freedom, 'degree')} of freedom; all intervals hold together with a chance of 95% (Tukey, Kramer)."
+        f" been seen, and a true difference of {_points(found)} is seen with a chance of {100 * POWER:.0f}%.",
+        "The deviation is between seeds, pooled over all levels, without what seeds have in common, from"
+        f" {several(block.freedom, 'degree')} of freedom; all intervals hold together with a chance of 95% (Tukey, Kramer).",
     ]
     if block.erratic:
         names = listed([f"{name}" for name in block.erratic])
