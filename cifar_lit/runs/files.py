@@ -1,0 +1,170 @@
+"""The files of a run: what it wrote, found and read again. Knows files only, and imports nothing slow."""
+
+import csv
+import json
+import math
+import os
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from cifar_lit.atomic import writing
+
+SCHEMA = 1  # of summary.json
+SUMMARY = "summary.json"
+METRICS = "metrics.csv"
+BEGUN = ".begun"  # an error after this is a failed run, one before it a refusal
+TRIAL = "trial.json"  # which trial of a study a run is
+OVERRIDES = Path(".hydra", "overrides.yaml")
+ENDED = ("finished", "pruned")  # pruned: a sweep stopped the run early, since others did better
+STATUSES = ("finished", "failed", "interrupted", "pruned")
+# What tells how a run is carried out rather than what it is: not compared when looking for the run to resume.
+NOT_IDENTITY = ("resume=", "hydra.", "hydra/")
+
+
+class Pruned(Exception):
+    """The run was stopped, since others of its study did better. What is known of it goes into its summary."""
+
+    def __init__(self, **known: Any) -> None:
+        super().__init__()
+        self.known = known
+
+
+def write_summary(run_dir: Path, summary: dict[str, Any]) -> None:
+    """Write summary.json, whole or not at all. Adds the schema."""
+    if summary["status"] not in STATUSES:
+        raise ValueError(f"status {summary['status']!r}: allowed is {', '.join(STATUSES)}")
+    with writing(run_dir / SUMMARY) as part:
+        part.write_text(json.dumps({"schema": SCHEMA, **_finite(summary)}, indent=2, allow_nan=False) + "\n")
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """A loss that diverged is no number: null, since strict JSON has no NaN."""
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()}
+
+
+def begin(run_dir: Path) -> None:
+    """All checks are passed. A run that goes on has no result until it ends again."""
+    (run_dir / BEGUN).touch()
+    (run_dir / SUMMARY).unlink(missing_ok=True)
+
+
+def read_summary(run_dir: Path) -> dict[str, Any] | None:
+    """The summary of a run; None where there is none (killed, or still running) or it cannot be read."""
+    try:
+        summary = json.loads((run_dir / SUMMARY).read_text())
+    except (OSError, ValueError):
+        return None
+    return summary if isinstance(summary, dict) else None
+
+
+def read_metrics(run_dir: Path) -> list[dict[str, float]]:
+    """The rows of metrics.csv, one an epoch; values that were not measured in an epoch are left out.
+
+    A file ends at its first row that cannot be read: a power cut tears the last one.
+    """
+    rows: list[dict[str, float]] = []
+    try:
+        with open(run_dir / METRICS, newline="") as file:
+            for row in csv.DictReader(file):
+                rows.append({name: float(value) for name, value in row.items() if name and value})
+    except (OSError, ValueError, csv.Error):
+        return rows
+    return rows
+
+
+def read_overrides(run_dir: Path) -> list[str] | None:
+    """What was typed to start a run; None where that is not recorded."""
+    from omegaconf import ListConfig, OmegaConf  # slow to import, and not needed to read results
+    from yaml import YAMLError
+
+    try:
+        overrides = OmegaConf.load(run_dir / OVERRIDES)
+    except (OSError, ValueError, YAMLError):
+        return None
+    return [str(item) for item in overrides] if isinstance(overrides, ListConfig) else None
+
+
+def identity(overrides: list[str]) -> list[str]:
+    """The overrides that say what a run is, in one order."""
+    return sorted(item for item in overrides if not item.startswith(NOT_IDENTITY))
+
+
+def fingerprint(overrides: list[str]) -> str:
+    """A short name of what a run is."""
+    return blake2b("\n".join(identity(overrides)).encode(), digest_size=4).hexdigest()
+
+
+def read_config(run_dir: Path) -> dict[str, Any]:
+    """The composed configuration of a run as plain values, with the options chosen as `choices`."""
+    from omegaconf import OmegaConf  # slow to import, as above
+
+    try:
+        config = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
+        chosen = OmegaConf.load(run_dir / ".hydra" / "hydra.yaml")
+    except OSError:
+        return {}
+    OmegaConf.resolve(config)
+    choices = {name: value for name, value in chosen.hydra.runtime.choices.items() if not name.startswith("hydra/")}
+    plain = OmegaConf.to_container(config)
+    assert isinstance(plain, dict)
+    return {"choices": choices, **plain}
+
+
+def is_running(run_dir: Path) -> bool:
+    """Whether a living process holds the run's lock."""
+    from filelock import FileLock, Timeout  # not needed to read results
+
+    path = run_dir / ".lock"
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def is_run(path: Path) -> bool:
+    """Whether a directory is one run's."""
+    return (path / OVERRIDES).is_file() or (path / SUMMARY).is_file()
+
+
+def run_of(path: Path) -> Path | None:
+    """The run directory that a bundle, a checkpoint or the directory itself belongs to."""
+    path = path.absolute()
+    places = [path, *([path.parent] if path.name == "model" else []), *([path.parent.parent] if path.is_file() else [])]
+    return next((place for place in places if path.exists() and is_run(place)), None)
+
+
+def find(root: Path) -> Iterator[Path]:
+    """Every run directory under a root, in name order; a run's own folders are not searched."""
+    if is_run(root):
+        yield root
+        return
+    try:
+        children = sorted(
+            entry.name for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
+        )
+    except OSError:
+        return
+    for name in children:
+        yield from find(root / name)
+
+
+def unfinished(folder: Path, overrides: list[str]) -> Path | None:
+    """The latest run in a folder with the same overrides, where it did not finish and is not running; else None."""
+    wanted = identity(overrides)
+    candidates = [path for path in folder.iterdir() if is_run(path)] if folder.is_dir() else []
+    for run_dir in sorted(candidates, reverse=True):
+        summary = read_summary(run_dir)
+        recorded = read_overrides(run_dir)
+        if recorded is None or identity(recorded) != wanted or is_running(run_dir):
+            continue
+        # A run that was refused or failed at once left nothing to go on with.
+        failed = summary is not None and summary.get("status") == "failed" and not (run_dir / "checkpoints").is_dir()
+        if failed:
+            continue
+        return None if summary is not None and summary.get("status") == "finished" else run_dir
+    return None

@@ -1,0 +1,153 @@
+"""Run directories as typed rows, and the recipes that their runs are repetitions of."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cifar_lit.runs.files import NOT_IDENTITY, SCHEMA, STATUSES, SUMMARY, find, is_running, read_metrics
+
+# What differs between runs of one recipe, or only says where and how they were carried out.
+_NOT_SETTINGS = ("seed", "name", "run_dir", "overrides", "resume", "objective", "params", "git", "data.root", "data.download")
+_NOT_RECIPE = ("logger", "choices.logger", "choices.callbacks/", "callbacks.progress_bar")
+
+
+def settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What makes a run's recipe, from its composed configuration: `optimizer.lr` -> 0.1, and `model` -> the option chosen."""
+    flat: dict[str, Any] = {}
+
+    def walk(value: Any, name: str) -> None:
+        if name in _NOT_SETTINGS or name.startswith(_NOT_RECIPE) or name.rpartition(".")[2].startswith("_"):
+            return
+        if isinstance(value, dict):
+            for key, item in value.items():
+                walk(item, f"{name}.{key}" if name else str(key))
+        elif value is not None or name not in flat:  # `mix: null` says less than the option `none` that was chosen
+            flat[name.removeprefix("choices.")] = value
+
+    walk(config, "")
+    return flat
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run as a row. settings: its recipe, by name; values: every number of its summary; facts: every word.
+
+    status: one of STATUSES, or `killed` (no summary was written), or `running`.
+    """
+
+    path: Path
+    status: str
+    seed: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def watched(self) -> bool:
+        """Whether the test images were watched while it trained: its results are of another kind."""
+        return self.facts.get("validation") == "test"
+
+    def curves(self) -> list[dict[str, float]]:
+        """The rows of metrics.csv, read when asked for."""
+        return read_metrics(self.path)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A run directory that cannot be read, and why."""
+
+    path: Path
+    reason: str
+
+
+def collect(roots: Iterable[Path]) -> tuple[list[Run], list[Broken]]:
+    """Every run under some roots, each once, in order of place; those that cannot be read apart. Nothing here is fatal."""
+    rows: list[Run] = []
+    broken: list[Broken] = []
+    seen = set()
+    for root in roots:
+        for path in find(root):
+            if (real := path.resolve()) in seen:
+                continue
+            seen.add(real)
+            row = _row(path)
+            if isinstance(row, Run):
+                rows.append(row)
+            else:
+                broken.append(row)
+    return rows, broken
+
+
+def _row(path: Path) -> Run | Broken:
+    file = path / SUMMARY
+    if not file.exists():
+        return Run(path=path, status="running" if is_running(path) else "killed")
+    try:
+        summary = json.loads(file.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        return Broken(path, f"{SUMMARY}: {' '.join(str(error).split())[:120]}")
+    if not isinstance(summary, dict) or summary.get("schema") != SCHEMA:
+        return Broken(path, f"{SUMMARY}: not a summary of schema {SCHEMA}")
+    if summary.get("status") not in STATUSES:
+        return Broken(path, f"{SUMMARY}: status {str(summary.get('status'))[:40]!r}")
+    typed, seed = summary.get("overrides"), summary.get("seed")
+    recipe = summary.get("config")
+    if not isinstance(recipe, dict):  # of a version before settings were kept
+        pairs = (
+            [str(item).partition("=") for item in typed if not str(item).startswith(NOT_IDENTITY)]
+            if isinstance(typed, list)
+            else []
+        )
+        recipe = {name.lstrip("+~"): value for name, _, value in pairs if name not in _NOT_SETTINGS}
+    numbers = {name: value for name, value in summary.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+    return Run(
+        path=path,
+        status=summary["status"],
+        seed=seed if isinstance(seed, int) else None,
+        settings=recipe,
+        values=numbers,
+        facts={name: value for name, value in summary.items() if isinstance(value, str)},
+    )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Runs that differ in nothing but their seeds. label: what sets the recipe apart from the others it came with."""
+
+    label: str
+    settings: dict[str, Any]
+    runs: tuple[Run, ...]
+
+
+def recipes(rows: Iterable[Run]) -> list[Recipe]:
+    """Runs grouped by their settings, in the order of their first runs."""
+    groups: dict[str, list[Run]] = {}
+    for row in rows:
+        groups.setdefault(json.dumps(row.settings, sort_keys=True, default=str), []).append(row)
+    first = [members[0].settings for members in groups.values()]
+    names = varied(first)
+    labels = [" ".join(f"{name}={_word(config.get(name))}" for name in names) for config in first]
+    if not names:
+        labels = [members[0].facts.get("experiment", "the runs") for members in groups.values()]
+    return [Recipe(label, config, tuple(group)) for label, config, group in zip(labels, first, groups.values(), strict=True)]
+
+
+def varied(configs: list[dict[str, Any]]) -> list[str]:
+    """The fewest settings that tell some recipes apart, the chosen options before the numbers that came with them."""
+    every = dict.fromkeys(name for config in configs for name in config)
+    values = {name: [json.dumps(config.get(name), default=str) for config in configs] for name in every}
+    names = [name for name, column in values.items() if len(set(column)) > 1]
+    # What can be done without goes: numbers first, then the words that stand for several choices.
+    expendable = sorted(names, key=lambda name: 0 if "." in name else 1 if name in ("optim", "experiment") else 2)
+    apart = len(set(zip(*(values[name] for name in names), strict=True)))
+    for name in expendable:
+        rest = [other for other in names if other != name]
+        if rest and len(set(zip(*(values[other] for other in rest), strict=True))) == apart:
+            names = rest
+    return names
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
