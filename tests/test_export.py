@@ -17,6 +17,8 @@ from cifar_lit import bundle, checkpoint, export
 from cifar_lit.bundle import CheckpointError
 from cifar_lit.predict import Predictor
 
+pytestmark = pytest.mark.slow
+
 SPEED = {"network": "SpeedNet", "widths": [8, 12, 16], "layers": [1, 1, 1], "num_classes": 5}
 # Each family, and each of its ways through forward(); images of 32x32 but where a number says otherwise.
 FAMILIES = {

@@ -11,6 +11,8 @@ from torch import nn
 from cifar_lit import bundle, checkpoint, export
 from cifar_lit.export import ExportError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

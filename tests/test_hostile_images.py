@@ -13,6 +13,8 @@ import pytest
 from hostile_corpus import corpus
 from running import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 READER = """
 import json, os, pathlib, re, sys, time
 from cifar_lit import pictures

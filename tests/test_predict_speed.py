@@ -9,6 +9,8 @@ import torch
 from benchmarks import predict_speed
 from benchmarks.predict_speed import FORWARD, ONNX, TORCH
 
+pytestmark = pytest.mark.slow
+
 
 def asked(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     monkeypatch.setattr(sys, "argv", ["predict_speed", *map(str, arguments)])

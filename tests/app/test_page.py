@@ -20,6 +20,8 @@ from cifar_lit.app.shelf import Shelf, find
 from cifar_lit.app.uploads import Uploads
 from cifar_lit.predict import Predictor
 
+pytestmark = pytest.mark.slow
+
 EVIL = "<img src=x onerror=alert(1)>"
 
 

@@ -11,6 +11,8 @@ from app.serving import file_object, make_bundle, picture, serving
 
 from cifar_lit.app.uploads import KEPT, UploadError, Uploads
 
+pytestmark = pytest.mark.slow
+
 SECRET = "the-secret-of-this-test"
 
 

@@ -17,6 +17,8 @@ from cifar_lit import checkpoint, convert
 from cifar_lit.checkpoint import CheckpointError
 from cifar_lit.convert.__main__ import main
 
+pytestmark = pytest.mark.slow
+
 WRAPPED = {
     "plain": lambda data: data + b".",
     "zip": lambda data: zipped(data + b"."),

@@ -20,6 +20,8 @@ from safetensors.torch import save_file
 
 from cifar_lit import checkpoint, convert
 
+pytestmark = pytest.mark.slow
+
 PLACES = {
     "plain": lambda weights: weights,
     "model_state_dict": lambda weights: {"model_state_dict": weights, "epoch": 3, "optimizer_state_dict": {"state": {}}},

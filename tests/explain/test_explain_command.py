@@ -18,6 +18,8 @@ from cifar_lit.explain.request import Request, data_of, samples
 from cifar_lit.model.resnet import resnet8
 from cifar_lit.predict import Predictor
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def photos(tmp_path) -> list[str]:

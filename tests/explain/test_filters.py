@@ -16,6 +16,8 @@ from cifar_lit.model.registry import create
 from cifar_lit.model.resnet import ResNet, resnet8
 from cifar_lit.model.speednet import speednet_small
 
+pytestmark = pytest.mark.slow
+
 
 def test_tiles_show_weights_as_colours_about_grey():
     weight = np.zeros((3, 3, 2, 2), np.float32)

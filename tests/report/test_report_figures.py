@@ -16,6 +16,8 @@ from cifar_lit.report import draw, records, write
 from cifar_lit.report.draw import GROUND, INK, ON_DARK, PALETTE, Drawn
 from cifar_lit.report.figures import calibration
 
+pytestmark = pytest.mark.slow
+
 ALWAYS = {"scores", "seconds", "overview", "gap", "classes", "superclasses", "confusions", "calibration", "mistakes",
           "curve-val-acc", "curve-train-acc", "curve-val-loss", "curve-train-loss", "curve-lr"}  # fmt: skip
 

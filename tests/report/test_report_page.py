@@ -14,6 +14,8 @@ from cifar_lit.report import figures, page, tables, write
 from cifar_lit.report.figures import confusions
 from cifar_lit.report.tables import tex
 
+pytestmark = pytest.mark.slow
+
 EVIL = '<script>alert(1)</script>"><img src=http://evil.example/x onerror=alert(1)>'
 
 

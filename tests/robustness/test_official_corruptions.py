@@ -13,6 +13,8 @@ from cifar_lit.robustness.corruptions import NAMES, SEVERITIES
 from cifar_lit.robustness.official import IMAGES, SHAPE
 from cifar_lit.robustness.study import Study
 
+pytestmark = pytest.mark.slow
+
 LABELS = np.tile(np.random.default_rng(0).permutation(np.arange(IMAGES) % 100), 5).astype(np.uint8)
 
 

@@ -20,6 +20,8 @@ from cifar_lit.robustness import __main__ as command
 from cifar_lit.robustness import files, official
 from cifar_lit.robustness.corruptions import NAMES, SEVERITIES, corrupt
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
