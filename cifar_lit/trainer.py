@@ -10,6 +10,7 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
 from cifar_lit.checkpoint import read, save
+from cifar_lit.memory import keep_freed_memory
 
 # Lightning's own remarks about the hardware: said in one line by Experiment instead.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -115,6 +116,8 @@ class Trainer(L.Trainer):
         precision = resolve_precision(precision, accelerator)
         if by_hand and precision == "16-mixed":
             raise ValueError("trainer.precision=16-mixed scales its gradients: by_hand takes bf16-mixed or 32-true")
+        if accelerator == "cpu":
+            keep_freed_memory()
         self.channels_last, self.by_hand, self.graph = channels_last, by_hand, graph
         self.compile = accelerator == "cuda" if compile == "auto" else bool(compile)
         self.accumulated, self.clip, self.clip_algorithm = accumulate_grad_batches, gradient_clip_val, gradient_clip_algorithm
