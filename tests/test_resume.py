@@ -1,16 +1,17 @@
 """A run that was stopped, in whatever way, ends as if it never had been."""
 
 import os
+import shutil
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from filelock import FileLock
-from running import REPOSITORY, TINY
+from running import TINY
 
 from cifar_lit import checkpoint, runs
 
@@ -52,25 +53,39 @@ def assert_same_run(first: Path, second: Path) -> None:
     assert (first / "model/model.safetensors").read_bytes() == (second / "model/model.safetensors").read_bytes()
 
 
-def started(folder: Path, *arguments: str) -> subprocess.Popen:
-    command = [sys.executable, str(REPOSITORY / "train.py"), *arguments, f"hydra.run.dir={folder}"]
-    return subprocess.Popen(command, cwd=folder.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+_UNDISTURBED: dict[tuple[str, ...], Path] = {}
 
 
-def wait_for_epoch(process: subprocess.Popen, epoch: int, patience: float = 120.0) -> None:
+@pytest.fixture
+def undisturbed(train) -> Callable[..., Path]:
+    """The directory of a run that nothing stopped; each command is run once."""
+
+    def run(*options: str) -> Path:
+        if options not in _UNDISTURBED:
+            ran = train(*options, folder="whole")
+            assert ran.code == 0, ran.err
+            _UNDISTURBED[options] = ran.folder
+        return _UNDISTURBED[options]
+
+    return run
+
+
+def started(folder: Path, *arguments: str) -> forked.Forked:
+    return forked.train(*arguments, f"hydra.run.dir={folder}", cwd=folder.parent, said=folder.with_suffix(".txt"))
+
+
+def wait_for_epoch(process: forked.Forked, epoch: int, patience: float = 120.0) -> None:
     limit = time.monotonic() + patience
-    for line in process.stdout:
-        if line.strip().startswith(f"{epoch}/"):
-            return
+    while not (process.said.exists() and f"\n   {epoch}/" in process.said.read_text()):
+        assert process.poll() is None, "the run ended early"
         assert time.monotonic() < limit
-    raise AssertionError("the run ended early")
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("engine", sorted(ENGINES))
-def test_killed_at_any_step(train, tmp_path, engine):
+def test_killed_at_any_step(train, undisturbed, tmp_path, engine):
     options = [*EVERYTHING, *ENGINES[engine]]
-    whole = train(*options, folder="whole")
-    assert whole.code == 0, whole.err
+    whole = undisturbed(*options)
     killed = tmp_path / "killed"
     with started(killed, *options) as process:
         wait_for_epoch(process, 3)
@@ -81,24 +96,24 @@ def test_killed_at_any_step(train, tmp_path, engine):
     resumed = train(*options, *(["data.workers=0"] if engine == "workers" else []), f"resume={killed}", folder="")
     assert resumed.code == 0, resumed.err
     assert "Resuming from" in resumed.out
-    assert_same_run(whole.folder, killed)
+    assert_same_run(whole, killed)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_interrupted(train, tmp_path, sent):
-    whole = train(*EVERYTHING, folder="whole")
+def test_interrupted(train, undisturbed, tmp_path, sent):
+    whole = undisturbed(*EVERYTHING)
     stopped = tmp_path / "stopped"
     with started(stopped, *EVERYTHING) as process:
         wait_for_epoch(process, 2)
         process.send_signal(sent)
-        rest = process.stdout.read()
-    assert process.returncode == 130
+        assert process.wait(60) == 130
+    rest = process.said.read_text()
     assert f"resume={stopped}" in rest
     assert "Traceback" not in rest
     assert runs.read_summary(stopped)["status"] == "interrupted"
     # The directory alone is enough: what was typed before is on record.
     assert train(f"resume={stopped}", folder="").code == 0
-    assert_same_run(whole.folder, stopped)
+    assert_same_run(whole, stopped)
 
 
 class Stop(Exception):
@@ -106,11 +121,11 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("step", [0, 4, 9, 10, 11, 25, 49])
-def test_died_at_a_step(train, tmp_path, monkeypatch, step):
+def test_died_at_a_step(train, undisturbed, tmp_path, monkeypatch, step):
     """Dies inside the process at a chosen step, the last of an epoch and the first of the next among them."""
     from cifar_lit.task import Task
 
-    whole = train(*EVERYTHING, folder="whole")
+    whole = undisturbed(*EVERYTHING)
     original = Task.on_train_batch_end
 
     def dying(self, outputs, batch, batch_idx):
@@ -123,28 +138,28 @@ def test_died_at_a_step(train, tmp_path, monkeypatch, step):
         assert train(*EVERYTHING, folder="died").code == 1
     assert runs.read_summary(tmp_path / "died")["status"] == "failed"
     assert train(*EVERYTHING, f"resume={tmp_path / 'died'}", folder="").code == 0
-    assert_same_run(whole.folder, tmp_path / "died")
+    assert_same_run(whole, tmp_path / "died")
 
 
-def test_a_torn_checkpoint_is_passed_over(train, tmp_path):
-    whole = train(*EVERYTHING, folder="whole")
-    torn = train(*EVERYTHING, folder="torn")
-    (torn.folder / "summary.json").unlink()
-    last = torn.folder / "checkpoints" / "last.ckpt"
+def test_a_torn_checkpoint_is_passed_over(train, undisturbed, tmp_path):
+    whole = undisturbed(*EVERYTHING)
+    torn = shutil.copytree(whole, tmp_path / "torn")
+    (torn / "summary.json").unlink()
+    last = torn / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-100])
-    resumed = train(*EVERYTHING, f"resume={torn.folder}", folder="")
+    resumed = train(*EVERYTHING, f"resume={torn}", folder="")
     assert resumed.code == 0, resumed.err
     assert "using the one before it" in resumed.out
     assert "previous.ckpt" in resumed.out
-    assert_same_run(whole.folder, torn.folder)
+    assert_same_run(whole, torn)
 
 
-def test_from_one_checkpoint(train, tmp_path):
-    whole = train(*EVERYTHING, "callbacks.checkpoints.every_epochs=2", folder="whole")
-    run = train(*EVERYTHING, "callbacks.checkpoints.every_epochs=2", folder="run")
-    (run.folder / "summary.json").unlink()
-    assert train(f"resume={run.folder / 'checkpoints' / 'epoch=001.ckpt'}", folder="").code == 0
-    assert_same_run(whole.folder, run.folder)
+def test_from_one_checkpoint(train, undisturbed, tmp_path):
+    whole = undisturbed(*EVERYTHING, "callbacks.checkpoints.every_epochs=2")
+    run = shutil.copytree(whole, tmp_path / "run")
+    (run / "summary.json").unlink()
+    assert train(f"resume={run / 'checkpoints' / 'epoch=001.ckpt'}", folder="").code == 0
+    assert_same_run(whole, run)
 
 
 def test_a_finished_run_is_not_run_again(train, tmp_path):
@@ -216,8 +231,7 @@ def test_died_with_other_states(train, tmp_path, monkeypatch, options):
     from cifar_lit.task import Task
 
     command = [*TINY, "trainer.max_epochs=4", *options]
-    whole = train(*command, folder="whole")
-    assert whole.code == 0, whole.err
+    whole = train(*command, folder="whole").folder
     original = Task.validation_step
 
     def dying(self, batch, batch_idx):
@@ -230,7 +244,7 @@ def test_died_with_other_states(train, tmp_path, monkeypatch, options):
         assert train(*command, folder="died").code == 1
     resumed = train(*command, f"resume={tmp_path / 'died'}", folder="")
     assert resumed.code == 0, resumed.err
-    assert_same_run(whole.folder, tmp_path / "died")
+    assert_same_run(whole, tmp_path / "died")
 
 
 def test_interrupted_while_testing(train, monkeypatch):
