@@ -173,7 +173,8 @@ class Experiment:
                 trackers.begin(logger, config)
             with interruptible(self.folder):
                 trainer.fit(task, datamodule=self.images, ckpt_path=saved)
-                facts["prepare_seconds"] = round(task.training_began - started - task.compile_seconds, 3)
+                began = task.training_began or time.perf_counter()  # resumed at its end, it has nothing to train
+                facts["prepare_seconds"] = round(began - started - task.compile_seconds, 3)
                 facts["compile_seconds"] = round(task.compile_seconds, 3)
                 summary = outcome.measure(facts, self.images, task, trainer, self.folder, self.evaluate)
             summary["status"] = "finished"

@@ -214,7 +214,9 @@ def test_a_run_that_had_reached_its_end_does_not_train_on(train, stop):
     assert train(f"resume={ran.folder}", folder="").code == 0
     assert runs.read_metrics(ran.folder) == rows
     assert differences(before, checkpoint.read(ran.folder / "checkpoints" / "last.ckpt")["state_dict"]) == []
-    assert runs.read_summary(ran.folder)["epochs"] == len(rows)
+    summary = runs.read_summary(ran.folder)
+    assert summary["epochs"] == len(rows)
+    assert summary["prepare_seconds"] > 0.0
 
 
 @pytest.mark.parametrize(
