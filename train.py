@@ -8,7 +8,7 @@ from cifar_lit import cli
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 @cli.job
-def main(cfg: DictConfig) -> float:
+def main(cfg: DictConfig) -> float | None:
     from hydra.utils import instantiate  # slow imports wait until the configuration is known to be good
     from lightning import seed_everything
 

@@ -14,12 +14,14 @@ from scipy import optimize, stats
 
 LEVEL = 0.95
 POWER = 0.80
+# A smaller deviation is one of rounding: a few seeds that agree so well do not say how far apart others would lie.
+NEGLIGIBLE = 1e-12
 _MOST_LEVELS = 6  # a number with more values than this is cut into quarters
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its interval, which is None for a single value: one run says nothing of the next."""
+    """A mean with its interval, which is None for a single value, or equal ones: they say nothing of the next."""
 
     mean: float
     n: int
@@ -37,13 +39,19 @@ def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
     if len(sample) == 1:
         return Estimate(mean, 1, None, None, None)
     deviation = float(sample.std(ddof=1))
+    if deviation <= NEGLIGIBLE:
+        return Estimate(mean, len(sample), deviation, None, None)
     half = float(stats.t.ppf((1 + level) / 2, len(sample) - 1)) * deviation / math.sqrt(len(sample))
     return Estimate(mean, len(sample), deviation, mean - half, mean + half)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a recipe lies from another. paired: by common seeds; else by Welch's test. p is None where n is too small."""
+    """How far a recipe lies from another. paired: by common seeds; else by Welch's test.
+
+    low, high, p: None where n is too small, or where all seeds differ by the same amount: a deviation of 0 is not known, but
+    too small for so few seeds to show.
+    """
 
     mean: float
     low: float | None
@@ -58,14 +66,14 @@ def difference(one: Mapping[Any, float], other: Mapping[Any, float], level: floa
     common = sorted(one.keys() & other.keys(), key=str)
     if len(common) >= 2:
         gaps = estimate([one[seed] - other[seed] for seed in common], level)
-        if not gaps.deviation:  # equal in every seed, or apart by the same amount: the test has nothing to divide by
-            return Difference(gaps.mean, gaps.low, gaps.high, 1.0 if gaps.mean == 0 else 0.0, len(common), True)
+        if gaps.low is None:
+            return Difference(gaps.mean, None, None, None, len(common), True)
         test = stats.ttest_rel([one[seed] for seed in common], [other[seed] for seed in common])
         return Difference(gaps.mean, gaps.low, gaps.high, float(test.pvalue), len(common), True)
     first, second = list(one.values()), list(other.values())
     mean = float(np.mean(first) - np.mean(second))
     fewest = min(len(first), len(second))
-    if fewest < 2 or np.std(first) + np.std(second) == 0:
+    if fewest < 2 or np.std(first) + np.std(second) <= NEGLIGIBLE:
         return Difference(mean, None, None, None, fewest, False)
     test = stats.ttest_ind(first, second, equal_var=False)
     interval = test.confidence_interval(level)

@@ -77,8 +77,8 @@ class Experiment:
         """Check every value; nothing is read and no network is built. Raises ValueError, TypeError or DataError."""
         if self.evaluate not in EVALUATIONS:
             raise ValueError(f"evaluate={self.evaluate}: allowed is {', '.join(EVALUATIONS)}")
-        if not self.objective.startswith(("val/", "train/")):
-            raise ValueError(f"objective={self.objective}: allowed is a number of val/ or train/, never of the test")
+        if self.objective not in runs.OBJECTIVES:
+            raise ValueError(f"objective={self.objective}: allowed is {', '.join(runs.OBJECTIVES)}; a sweep maximises it")
         self.folder = Path(self.run_dir)
         self.images = self.data(augment=self.augment, seed=self.seed)
         self.images.check()
@@ -143,13 +143,13 @@ class Experiment:
             total = trainer.max_steps
         return steps(0), total
 
-    def run(self) -> float:
-        """Train, test, and write the run directory. Returns the objective, a number from validation."""
+    def run(self) -> float | None:
+        """Train, test, and write the run directory. Returns the objective; None where it was not measured."""
         done = runs.read_summary(self.folder)
         if self.resume is not None and done is not None and done["status"] == "finished":
             log.info("Finished already: %s", self.folder)
             outcome.say(done, self.folder)
-            return done[self.objective]
+            return done.get(self.objective)
         trainer = self.lightning
         device = trainer.strategy.root_device
         started = time.perf_counter()

@@ -50,6 +50,7 @@ def facts(images: ImageData, task: Task, trainer: Trainer) -> dict[str, Any]:
     assert images.dataset is not None
     return {
         "data": images.dataset.name,
+        "data_fingerprint": images.dataset.fingerprint or None,
         "validation": images.validation,
         "engine": images.chosen_engine,
         "params": sum(parameter.numel() for parameter in task.net.parameters()),

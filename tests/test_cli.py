@@ -4,9 +4,11 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
+from filelock import FileLock
 from running import REPOSITORY, TINY
 
 from cifar_lit import cli
@@ -51,6 +53,14 @@ def test_help_lists_every_option_with_a_line():
         assert f"  {'/'.join([*above, path.stem])} " in page, path
     assert "<optimizer>_<scheduler>" in page
     assert all(len(line) < 130 for line in page.splitlines())
+
+
+def test_who_looks_at_the_lock_for_a_moment_stops_no_job(train, tmp_path):
+    (tmp_path / "run").mkdir()
+    lock = FileLock(tmp_path / "run" / ".lock", thread_local=False)
+    lock.acquire()
+    threading.Timer(0.4, lock.release).start()
+    assert "optimizer.lr=-1" in train(*TINY, "optimizer.lr=-1").err  # and not "is being run by another process"
 
 
 @pytest.mark.slow

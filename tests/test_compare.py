@@ -52,10 +52,23 @@ def test_without_common_seeds_welch():
     assert single.mean == pytest.approx(0.1) and single.p is None and single.low is None
 
 
-def test_differences_without_spread():
-    same = compare.difference({1: 0.5, 2: 0.6}, {1: 0.5, 2: 0.6})
-    assert (same.mean, same.p) == (0.0, 1.0)
-    assert compare.difference({1: 0.75, 2: 0.75}, {1: 0.5, 2: 0.5}).p == 0.0
+@pytest.mark.parametrize(
+    ("one", "other", "mean"),
+    [
+        ({1: 0.5, 2: 0.6}, {1: 0.5, 2: 0.6}, 0.0),
+        ({1: 0.75, 2: 0.75}, {1: 0.5, 2: 0.5}, 0.25),
+        ({1: 0.3, 2: 0.4}, {1: 0.1, 2: 0.2}, 0.2),  # equal but for rounding
+        ({1: 0.3, 2: 0.3}, {3: 0.1, 4: 0.1}, 0.2),  # no common seed
+    ],
+)
+def test_seeds_that_agree_to_the_last_digit_prove_nothing(one, other, mean):
+    found = compare.difference(one, other)
+    assert found.mean == pytest.approx(mean) and (found.low, found.high, found.p, found.n) == (None, None, None, 2)
+
+
+def test_equal_values_have_no_interval():
+    found = compare.estimate([0.3, 0.3, 0.3])
+    assert (found.n, found.low, found.high) == (3, None, None) and found.deviation == pytest.approx(0.0, abs=1e-12)
 
 
 def test_holm():

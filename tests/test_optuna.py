@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 from optuna import create_study, load_study
 from optuna.trial import TrialState
 from running import REPOSITORY, TINY
@@ -21,6 +22,7 @@ from cifar_lit.cli import attempts, search, studies
 from cifar_lit.cli.errors import UsageError
 from cifar_lit.cli.repeat import expanded
 from cifar_lit.cli.search import Choice, Interval, Steps
+from cifar_lit.cli.sweep_dir import redacted
 from cifar_lit.cli.sweepers import Optuna
 
 SPACE = ["optimizer.lr=tag(log,interval(1e-4,1e-1))", "model.dropout=choice(0,0.1,0.3)"]
@@ -257,6 +259,12 @@ def test_refusals(options, words):
         (["optimizer.lrr=interval(0,1)"], "optimizer.lrr: no such key"),
         (["optimizer.lr=interval(0,1)", "hydra.sweeper.n_trials=0"], "n_trials=0"),
         (["optimizer.lr=glob(*)"], "takes choice, range and interval"),
+        (["optimizer.lr=interval(0,1)", "experiment=ft3"], "add data.validation=holdout"),
+        (["experiment=quickstart,ft3"], "add data.validation=holdout"),
+        (["data.validation=holdout,test"], "add data.validation=holdout"),
+        (["optimizer.lr=interval(0,1)", "objective=val/loss"], "allowed is val/acc, val/acc_best, train/acc"),
+        (["optimizer.lr=interval(0,1)", "seed=1,2,3"], "seed: a search would pick the luckiest one; type seed=0"),
+        (["+study=learning_rate"], "seed: a search would pick the luckiest one; type seed=0"),
     ],
 )
 def test_refused_in_one_line_before_any_trial(train, typed, words):
@@ -265,6 +273,64 @@ def test_refused_in_one_line_before_any_trial(train, typed, words):
     assert words in ran.err
     assert ran.err.count("\n") == 1
     assert not list(ran.folder.glob("[0-9]*"))
+
+
+def test_what_may_be_searched():
+    """Every choice of a group is looked at, of a number one; what is typed after a recipe wins."""
+    fixed, free = parsed("data.validation=holdout", "experiment=ft3,quickstart", "optimizer.lr=0.1,0.2", "model.dropout=0,0.1")
+    assert list(search.probes(fixed, free)) == [
+        ["data.validation=holdout", f"experiment={name}", "optimizer.lr=0.1", "model.dropout=0"] for name in ("ft3", "quickstart")
+    ]
+    for objective in runs.OBJECTIVES:
+        search.check(OmegaConf.create({"objective": objective, "data": {"validation": "holdout"}}))
+        with pytest.raises(UsageError, match="a search would choose by the test images"):
+            search.check(OmegaConf.create({"objective": objective, "data": {"validation": "test"}}))
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://me:s3cret@host:5432/db", "postgresql://me:***@host:5432/db"),
+        ("mysql+pymysql://me:s3/c@ret:@host/db", "mysql+pymysql://me:***@host/db"),
+        ("postgresql:///db?user=me&password=s3cret&x=1", "postgresql:///db?user=me&password=***&x=1"),
+        ("postgresql://me@host/db", "postgresql://me@host/db"),
+        ("sqlite:////tmp/study.db", "sqlite:////tmp/study.db"),
+    ],
+)
+def test_a_password_is_not_shown(address, shown):
+    assert redacted(address) == shown
+
+
+@pytest.mark.slow
+def test_a_password_is_written_nowhere_but_in_what_its_owner_alone_may_read(train, tmp_path, monkeypatch):
+    opened = studies._opened
+    monkeypatch.setattr(studies, "_opened", lambda *_: opened(f"sqlite:///{tmp_path / 'shared.db'}", {}))
+    storage = ["hydra.sweeper.storage='postgresql://me:s3cret@host/db'", "hydra.sweeper.study_name=s", "hydra.sweeper.n_trials=1"]
+    for words in ("Sweep in run", "1 finished"):  # the same command goes on with it
+        ran = train(*SEARCH, *storage)
+        assert ran.code == 0 and words in ran.out, ran.err
+    holding = [path for path in ran.folder.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
+    assert [path.name for path in holding] == [runs.TRIAL] and holding[0].stat().st_mode & 0o077 == 0
+    record = OmegaConf.load(ran.folder / "0" / ".hydra" / "hydra.yaml").hydra
+    assert record.sweeper.storage == "postgresql://me:***@host/db"
+    assert "me:***@host" in (ran.folder / "multirun.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("address", "module", "words"),
+    [
+        ("postgresql+psycopg://me:s3cret@host/db", "psycopg", r"pip install 'psycopg\[binary\]'"),
+        ("postgresql+psycopg2://me:s3cret@host/db", "psycopg2", "pip install psycopg2-binary"),
+        ("mysql+pymysql://me:s3cret@host/db", "pymysql", "pip install pymysql"),
+        ("mysql://me:s3cret@host/db", "MySQLdb", r"pip install pymysql, and begin the address with mysql\+pymysql://"),
+        ("postgres://me:s3cret@host/db", "none", r"no address of a database.* postgresql://user:password@host/name"),
+    ],
+)
+def test_what_a_database_needs(monkeypatch, address, module, words):
+    monkeypatch.setitem(sys.modules, module, None)  # not installed
+    with pytest.raises(UsageError, match=words) as refused:
+        studies._opened(address, {})
+    assert "s3cret" not in str(refused.value)
 
 
 def params_of(folder):

@@ -1,7 +1,9 @@
+import fcntl
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -168,6 +170,45 @@ def test_a_running_run_is_passed_over(tmp_path):
     assert runs.unfinished(tmp_path, TYPED) == newer
 
 
+def test_another_users_tree_is_read(tmp_path, monkeypatch):
+    run = new_run(tmp_path / "a")
+    (run / ".lock").touch()
+    real = os.open
+
+    def guarded(path, flags, *args, **kwargs):
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, flags, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", guarded)
+    assert not runs.is_running(run)
+    with open(run / ".lock") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert runs.is_running(run) and runs.collect([tmp_path])[0][0].status == "running"
+    assert runs.collect([tmp_path])[0][0].status == "killed"
+
+
+def test_what_may_not_be_looked_at_is_not_running_and_no_end_of_the_report(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (new_run(tmp_path / name) / ".lock").touch()
+    real = os.open
+    denied = PermissionError(13, "Permission denied")
+    monkeypatch.setattr(
+        os, "open", lambda path, *a, **k: (_ for _ in ()).throw(denied) if ".lock" in str(path) else real(path, *a, **k)
+    )
+    assert [row.status for row in runs.collect([tmp_path])[0]] == ["killed", "killed"]
+    stat = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda self, **k: (_ for _ in ()).throw(denied) if "b" in self.parts else stat(self, **k))
+    assert [row.path.name for row in runs.collect([tmp_path])[0]] == ["a"]
+
+
+def test_two_who_look_do_not_see_each_other(tmp_path):
+    run = new_run(tmp_path / "a")
+    with open(run / ".lock", "w") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert not runs.is_running(run)
+
+
 def finished(folder, seed=0, config=None, **more):
     folder.mkdir(parents=True)
     summary = {
@@ -200,12 +241,21 @@ def test_every_run_becomes_a_row_and_nothing_is_fatal(tmp_path):
     finished(tmp_path / "a" / "0", seed=4, validation="test", **{"test/acc": 0.25, "train/acc": None, "stopped": True})
     new_run(tmp_path / "a" / "1")
     new_run(tmp_path / "b" / "2", status="failed")
-    for number, content in enumerate([b"", b"[1]", b'{"schema": 1}', b'{"schema": 2, "status": "finished"}', b"[" * 100_000]):
+    known = {"schema": 1, "status": "finished"}
+    absurd = [
+        json.dumps(known | {"test/images": 10**400}).encode(),
+        json.dumps(known | {"config": {"optimizer.lr": -(10**400)}}).encode(),
+        json.dumps(known).replace("1", "1" * 5000).encode(),
+    ]
+    for number, content in enumerate(
+        [b"", b"[1]", b'{"schema": 1}', b'{"schema": 2, "status": "finished"}', b"[" * 100_000, *absurd]
+    ):
         (tmp_path / "c" / str(number)).mkdir(parents=True)
         (tmp_path / "c" / str(number) / "summary.json").write_bytes(content)
     rows, broken = runs.collect([tmp_path, tmp_path / "a", tmp_path / "none"])
     assert [(row.path.name, row.status) for row in rows] == [("0", "finished"), ("1", "killed"), ("2", "failed")]
-    assert [item.path.name for item in broken] == ["0", "1", "2", "3", "4"]
+    assert [item.path.name for item in broken] == ["0", "1", "2", "3", "4", "5", "6", "7"]
+    assert "test/images is a number too large" in broken[5].reason and "optimizer.lr is" in broken[6].reason
     assert all(item.reason.startswith("summary.json: ") and "\n" not in item.reason for item in broken)
     assert rows[0].values["test/acc"] == 0.25 and "train/acc" not in rows[0].values and "stopped" not in rows[0].values
     assert rows[0].watched and not rows[1].watched and rows[0].seed == 4

@@ -82,6 +82,17 @@ def test_a_different_sweep_does_not_overwrite_jobs(train):
     assert set(seeds) == {1, 2, 3}
 
 
+@pytest.mark.parametrize(
+    "space",
+    [["optimizer.lr=-1,-2"], ["optimizer.lr=interval(-2,-1)", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1"]],
+    ids=["grid", "optuna"],
+)
+def test_a_sweep_that_was_left_is_named_by_the_next_one(train, space):
+    assert "An unfinished sweep" not in train("-m", *TINY, *space, folder="").out
+    time.sleep(1.1)  # directories are called by the second
+    assert "An unfinished sweep of the same command is in runs/sweep/" in train("-m", *TINY, *space, folder="").out
+
+
 def test_joblib_runs_jobs_in_processes(tmp_path):
     command = [sys.executable, str(REPOSITORY / "train.py"), *SWEEP, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     done = subprocess.run([*command, "hydra.sweep.dir=sweep"], cwd=tmp_path, capture_output=True, text=True, timeout=300)

@@ -5,9 +5,10 @@ import time
 
 import pytest
 from filelock import FileLock
+from omegaconf import OmegaConf
 
 from cifar_lit import runs
-from cifar_lit.cli import attempts, jobs, places
+from cifar_lit.cli import attempts, jobs, places, sweep_dir
 from cifar_lit.cli.jobs import Job
 from cifar_lit.cli.sweepers import placed
 
@@ -175,6 +176,35 @@ def test_a_job_keeps_its_directory_whatever_its_number(tmp_path):
     recorded(tmp_path / "1", "seed=6")
     found = placed(tmp_path, [["seed=6"], ["seed=7"], ["seed=5"]])
     assert [job.folder.name for job in found] == ["1", f"1-{runs.fingerprint(['seed=7'])}", "0"]
+
+
+def sweep_of(folder, *typed, hydra=()):
+    sweeper = {"storage": None}
+    return OmegaConf.create(
+        {"hydra": {"sweep": {"dir": str(folder)}, "sweeper": sweeper, "overrides": {"task": list(typed), "hydra": list(hydra)}}}
+    )
+
+
+def test_a_sweep_says_where_it_is_and_which_one_was_left(tmp_path, caplog):
+    """The latest of the same command, while it has jobs left; not one of another command, or a directory that was asked for."""
+    caplog.set_level("INFO")
+
+    def said(name, *typed, left=True, hydra=()):
+        caplog.clear()
+        sweep_dir.begin(sweep_of(tmp_path / name, *typed, hydra=hydra), lambda _: left)
+        return [record.getMessage() for record in caplog.records]
+
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "multirun.yaml").write_text("hydra: [")
+    first, second = tmp_path / "1", tmp_path / "2"
+    where = f"Sweep in {first}; if it is stopped, the same command with hydra.sweep.dir={first} goes on with it"
+    assert said("1", "seed=1,2") == [where]
+    assert (
+        said("2", "seed=1,2")[0] == f"An unfinished sweep of the same command is in {first}: go on with hydra.sweep.dir={first}"
+    )
+    assert f"is in {second}: go on" in said("3", "seed=1,2")[0]
+    assert len(said("4", "seed=1,2", left=False)) == len(said("5", "seed=1,2,3")) == 1
+    assert len(said("6", "seed=1,2", hydra=[f"hydra.sweep.dir={tmp_path / '6'}"])) == 1
 
 
 def test_a_torn_record_is_written_again(tmp_path):

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.slow  # trains
 SUMMARY_KEYS = {
     "schema", "status", "experiment", "overrides", "seed", "params", "epochs", "steps", "train_seconds",
     "images_per_second", "device", "precision", "validation", "train/acc", "val/acc", "test/acc", "test/acc5", "test/f1",
-    "test/acc_superclass", "test/ece", "test/recall", "test/images", "gap", "git", "versions",
+    "test/acc_superclass", "test/ece", "test/recall", "test/images", "gap", "git", "versions", "data_fingerprint",
+    *runs.OBJECTIVES,
 }  # fmt: skip
 
 
@@ -57,6 +58,15 @@ def test_what_a_run_leaves_behind(train):
     confusion = (ran.folder / "confusion.csv").read_text().splitlines()
     assert len(confusion) == 101
     assert sum(int(cell) for line in confusion[1:] for cell in line.split(",")[1:]) == 200
+
+
+@pytest.mark.parametrize(("typed", "folder"), [((), "run"), (("-m",), "run/0")], ids=["run", "sweep"])
+def test_what_fails_after_the_result_leaves_the_result(train, monkeypatch, typed, folder):
+    monkeypatch.setattr("cifar_lit.outcome.say", lambda *_: (_ for _ in ()).throw(RuntimeError("no words")))
+    ran = train(*typed, *TINY, "trainer.max_epochs=1")
+    summary = runs.read_summary(ran.folder.parent / folder)
+    assert summary["status"] == "finished" and summary["test/acc"] >= 0 and "error" not in summary
+    assert "no words" in ran.err and ran.code == (0 if typed else 1)
 
 
 def test_the_same_seed_gives_the_same_weights(train):

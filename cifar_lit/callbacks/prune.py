@@ -25,6 +25,7 @@ class Prune(L.Callback):
         if not (Path(run_dir) / runs.TRIAL).is_file():
             raise ValueError("callbacks=prune compares the trials of a study: use it with -m hydra/sweeper=optuna")
         self.run_dir, self.monitor = Path(run_dir), monitor
+        self._measured = monitor.removesuffix("_best")  # the best of an epoch's own; the median is of bests already
         self.n_startup_trials, self.n_warmup_epochs = n_startup_trials, n_warmup_epochs
         self._trial: Any = None
 
@@ -41,7 +42,7 @@ class Prune(L.Callback):
         self._trial = Trial(study, about["trial_id"])
 
     def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        score = trainer.callback_metrics.get(self.monitor)
+        score = trainer.callback_metrics.get(self._measured)
         if score is None or not math.isfinite(score):
             return
         epoch, value = trainer.current_epoch, float(score)
@@ -49,4 +50,4 @@ class Prune(L.Callback):
         if epoch not in known:  # a resumed run repeats an epoch, with the same result
             self._trial.report(value, epoch)
         if epoch + 1 != trainer.max_epochs and self._trial.should_prune():
-            raise runs.Pruned(pruned_epoch=epoch, epochs=epoch + 1, steps=trainer.global_step, **{self.monitor: value})
+            raise runs.Pruned(pruned_epoch=epoch, epochs=epoch + 1, steps=trainer.global_step, **{self._measured: value})

@@ -5,7 +5,8 @@ from pathlib import Path
 from cifar_lit.cli.errors import UsageError
 
 _BUDGET, _NAME = "study.budget=", ("study=", "+study=")
-_SHOWS = ("--cfg", "-c", "--info", "-i", "--resolve")  # shows the configuration of one job, and sweeps nothing
+# Shows the configuration of one job, and sweeps nothing; or is one job, whose values somebody else chose (W&B's agents).
+_ONE_JOB = ("--cfg", "-c", "--info", "-i", "--resolve", "hydra.mode=RUN")
 
 
 def expanded(arguments: list[str], conf: Path) -> list[str]:
@@ -33,6 +34,9 @@ def expanded(arguments: list[str], conf: Path) -> list[str]:
             raise UsageError(f"{name}: give a study with +study=<name>, one of {', '.join(studies)}")
         else:
             typed.append(item)
-    if named and not {"-m", "--multirun", *_SHOWS} & set(arguments):
+    recipe = next((item for item in arguments if item.lstrip("+").startswith("experiment=") and not item.endswith("=null")), None)
+    if named and recipe:  # the study's choices would win, and another network would be trained under the recipe's name
+        raise UsageError(f"{recipe}: {named[0]} has a recipe of its own, which would take the place of this one; leave one out")
+    if named and not {"-m", "--multirun", *_ONE_JOB} & set(arguments):
         raise UsageError(f"{named[0]}: a study is a sweep: python train.py -m {' '.join(arguments)}")
     return typed

@@ -17,6 +17,7 @@ from cifar_lit.cli import attempts, errors, resuming, types
 log = logging.getLogger(__name__)
 
 USAGE, FAILED, INTERRUPTED = 2, 1, 130
+_LOOKED_AT_SECONDS = 1.0  # who looks whether a run is going on (a report, say) holds its lock for a moment
 TRACEBACK = "CIFAR_LIT_TRACEBACK"  # HYDRA_FULL_ERROR as the user set it: we set it ourselves, to see Hydra's exceptions
 
 
@@ -25,7 +26,7 @@ def complain(line: str) -> None:
     print(f"train.py: {line}", file=sys.stderr)
 
 
-def job(main: Callable[[DictConfig], float]) -> Callable[[DictConfig], float | None]:
+def job(main: Callable[[DictConfig], float | None]) -> Callable[[DictConfig], float | None]:
     """Wrap what trains. A single run that fails exits; a job of a sweep returns None, so that the others go on."""
 
     @wraps(main)
@@ -39,7 +40,7 @@ def job(main: Callable[[DictConfig], float]) -> Callable[[DictConfig], float | N
         if int(os.environ.get("LOCAL_RANK", "0")) > 0:
             return _follow(main, cfg)
         try:
-            with FileLock(folder / ".lock", timeout=0):
+            with FileLock(folder / ".lock", timeout=_LOOKED_AT_SECONDS):
                 done = runs.read_summary(folder)
                 if sweep and done is not None and done["status"] in runs.ENDED:
                     log.info("Finished before, not run again: %s", folder)
@@ -57,7 +58,7 @@ def job(main: Callable[[DictConfig], float]) -> Callable[[DictConfig], float | N
     return wrapped
 
 
-def _follow(main: Callable[[DictConfig], float], cfg: DictConfig) -> float:
+def _follow(main: Callable[[DictConfig], float | None], cfg: DictConfig) -> float | None:
     """One of the other processes of DDP: the first holds the lock, talks, and writes."""
     logging.getLogger().setLevel(logging.WARNING)
     try:
@@ -68,7 +69,7 @@ def _follow(main: Callable[[DictConfig], float], cfg: DictConfig) -> float:
         raise
 
 
-def _guarded(main: Callable[[DictConfig], float], cfg: DictConfig, folder: Path, sweep: bool) -> float | None:
+def _guarded(main: Callable[[DictConfig], float | None], cfg: DictConfig, folder: Path, sweep: bool) -> float | None:
     (folder / runs.BEGUN).unlink(missing_ok=True)
     known = {"experiment": cfg.name, "overrides": list(cfg.overrides), "seed": cfg.seed}
     try:
@@ -98,7 +99,8 @@ def _guarded(main: Callable[[DictConfig], float], cfg: DictConfig, folder: Path,
         if os.environ.get(TRACEBACK) == "1":
             traceback.print_exc()
         begun = (folder / runs.BEGUN).exists()
-        if sweep or begun:  # a single run that was refused has no result, and changes none
+        finished = (runs.read_summary(folder) or {}).get("status") == "finished"  # what failed came after the result
+        if (sweep or begun) and not finished:  # a single run that was refused has no result, and changes none
             with suppress(OSError):
                 if sweep and begun:
                     attempts.note(folder, line)

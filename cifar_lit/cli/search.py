@@ -1,10 +1,13 @@
 """A search space, typed in Hydra's grammar: what is fixed, and what a sampler chooses from."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from omegaconf import DictConfig
 
+from cifar_lit import runs
 from cifar_lit.cli.errors import UsageError
 
 
@@ -34,6 +37,8 @@ class Interval:
 
 
 Dimension = Choice | Steps | Interval
+
+_VALIDATION = "data.validation"
 
 
 def space(typed: list[Override]) -> tuple[list[str], dict[str, Dimension]]:
@@ -73,6 +78,25 @@ def _dimension(override: Override) -> Dimension:
     raise UsageError(f"{line}: hydra/sweeper=optuna takes choice, range and interval, as in 'tag(log, interval(1e-4, 1e-1))'")
 
 
-def lowest(dimension: Dimension) -> Any:
-    """One value of a dimension, to try whether it can be typed at all."""
-    return dimension.values[0] if isinstance(dimension, Choice) else dimension.low
+def probes(fixed: list[str], free: Mapping[str, Dimension]) -> Iterator[list[str]]:
+    """Overrides to try whether a space can be searched: one job, and one for each other choice that may bring settings along."""
+    first = {key: dimension.values[0] if isinstance(dimension, Choice) else dimension.low for key, dimension in free.items()}
+    yield [*fixed, *(f"{key}={value}" for key, value in first.items())]
+    for key, dimension in free.items():
+        if isinstance(dimension, Choice) and ("." not in key or key.lstrip("+") == _VALIDATION):
+            for value in dimension.values[1:]:
+                yield [*fixed, *(f"{name}={own}" for name, own in (first | {key: value}).items())]
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise UsageError where a search among such jobs would not be for a number to maximise, or look at the test images."""
+    if cfg.objective not in runs.OBJECTIVES:
+        raise UsageError(f"objective={cfg.objective}: allowed is {', '.join(runs.OBJECTIVES)}; a sweep maximises it")
+    if cfg.data.get("validation") == "test":
+        raise UsageError(f"{_VALIDATION}=test: a search would choose by the test images; add {_VALIDATION}=holdout")
+
+
+def refuse_seeds(free: Mapping[str, Dimension]) -> None:
+    """Raise UsageError where the seed would be searched for."""
+    if "seed" in {key.lstrip("+") for key in free}:
+        raise UsageError("seed: a search would pick the luckiest one; type seed=0, and afterwards repeat=3 with the best values")

@@ -20,13 +20,22 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, ProgrammingError
 
 from cifar_lit import runs
 from cifar_lit.cli import places
+from cifar_lit.cli.errors import UsageError
 from cifar_lit.cli.jobs import Job
 from cifar_lit.cli.search import Choice, Dimension, Steps
+from cifar_lit.cli.sweep_dir import redacted
 
+# What to install, by the module that SQLAlchemy lacks.
+_DRIVERS = {
+    "psycopg": "pip install 'psycopg[binary]'",
+    "psycopg2": "pip install psycopg2-binary",
+    "pymysql": "pip install pymysql",
+    "MySQLdb": "pip install pymysql, and begin the address with mysql+pymysql://",
+}
 _ASKING = timedelta(minutes=1)  # longer than it takes to ask for a trial
 
 
@@ -204,6 +213,13 @@ def _opened(url: str, patience: dict[str, Any]) -> RDBStorage:
     for seconds in (0.5, 1.0, 2.0, 4.0):
         try:
             return RDBStorage(url, engine_kwargs=patience)
+        except ImportError as error:
+            lacking = getattr(error.__cause__, "name", None) or str(error.__cause__ or error)
+            advice = _DRIVERS.get(lacking, f"install {lacking}")
+            raise UsageError(f"hydra.sweeper.storage={redacted(url)} needs a driver: {advice}") from error
+        except ArgumentError as error:
+            given = f"hydra.sweeper.storage={redacted(url)}: no address of a database that SQLAlchemy knows"
+            raise UsageError(f"{given}; type e.g. postgresql://user:password@host/name") from error
         except (IntegrityError, OperationalError, ProgrammingError):
             time.sleep(seconds)
     return RDBStorage(url, engine_kwargs=patience)

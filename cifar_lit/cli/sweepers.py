@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,9 +16,10 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
-from cifar_lit.cli import jobs, places, search
+from cifar_lit import runs
+from cifar_lit.cli import jobs, places, search, sweep_dir
 from cifar_lit.cli.errors import UsageError
 from cifar_lit.cli.jobs import Job
 
@@ -73,7 +74,7 @@ class Carried(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before the sweep."""
         self.hydra_context, self.config = hydra_context, config
-        own = config.copy()
+        own = sweep_dir.without_password(config)
         target = str(own.hydra.launcher._target_)
         if target.startswith(_PREFIX) and find_spec(target.rpartition(".")[0].rpartition(".")[0]) is None:
             plugin = target.split(".")[1].replace("_", "-")
@@ -89,13 +90,10 @@ class Carried(Sweeper):
         assert self.hydra_context is not None
         return OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(typed)
 
-    def begin(self) -> Path:
-        """The directory of the sweep, with the record of it that Hydra keeps."""
+    def begin(self, left: Callable[[Path], bool]) -> Path:
+        """The directory of the sweep. left: whether one of the same command has jobs left to do."""
         assert self.config is not None
-        folder = Path(self.config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
-        return folder
+        return sweep_dir.begin(self.config, left)
 
 
 class Grid(Carried):
@@ -114,7 +112,8 @@ class Grid(Carried):
 
         typed = self.parse([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
         [combinations] = BasicSweeper.split_arguments(typed, None)
-        todo = jobs.unfinished(placed(self.begin(), combinations))
+        folder = self.begin(lambda earlier: any(job.state() != "ended" for job in placed(earlier, combinations)))
+        todo = jobs.unfinished(placed(folder, combinations))
         self.validate_batch_is_legal([job.overrides for job in todo])
         launches = self.launches
         size = self.max_batch_size or max(len(todo), 1)
@@ -156,12 +155,15 @@ class Optuna(Carried):
         fixed, free = search.space(self.parse([*(f"{key}={value}" for key, value in self.params.items()), *arguments]))
         if not free:
             raise UsageError("hydra/sweeper=optuna has nothing to search: type e.g. optimizer.lr='interval(1e-4,1e-1)'")
-        self.validate_batch_is_legal([[*fixed, *(f"{key}={search.lowest(what)}" for key, what in free.items())]])
+        search.refuse_seeds(free)
+        assert self.hydra_context is not None and self.config is not None
+        for probe in search.probes(fixed, free):
+            search.check(self.hydra_context.config_loader.load_sweep_config(self.config, probe))
         try:
             from cifar_lit.cli import studies  # Optuna is wanted nowhere else
         except ModuleNotFoundError as error:
             raise UsageError(f"hydra/sweeper=optuna needs {error.name}: pip install 'optuna>=4.5,<6'") from error
-        folder = self.begin()
+        folder = self.begin(lambda earlier: ended(earlier) < self.n_trials)
         sampler = studies.SeededTPE(self.seed, **self.options)
         storage = self.storage or f"sqlite:///{folder.resolve() / 'study.db'}"
         book = studies.Book(storage, self.study_name or folder.name, folder, sampler)
@@ -178,6 +180,11 @@ class Optuna(Carried):
             book.close()
         launches.raise_first()
         return [list(launches.returned.values())]
+
+
+def ended(folder: Path) -> int:
+    """How many runs under a directory have ended."""
+    return sum((runs.read_summary(path) or {}).get("status") in runs.ENDED for path in runs.find(folder))
 
 
 def placed(folder: Path, combinations: Sequence[Sequence[str]]) -> list[Job]:

@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from cifar_lit import cli
 from cifar_lit.atomic import writing
-from cifar_lit.cli import errors, search
+from cifar_lit.cli import budget, errors, search
 from cifar_lit.cli.search import Choice, Dimension, Steps
 
 CONF = Path(cli.__file__).parents[2] / "conf"
@@ -25,16 +25,24 @@ USAGE = "python -m cifar_lit.cli.wandb_sweep model=resnet8,resnet20 'optimizer.l
 
 def config(typed: list[str]) -> dict[str, Any]:
     """The sweep configuration, of W&B's schema, for what is typed. Raises UsageError, or Hydra's errors."""
-    fixed, free = search.space(OverridesParser.create().parse_overrides(typed))
-    if not free:
-        raise errors.UsageError(f"nothing to search: {USAGE}")
-    if not any(item.startswith("logger=") for item in fixed):
-        fixed.append("logger=wandb")
+    _, *typed = budget.expanded(["-m", *typed], CONF)
     with initialize_config_dir(str(CONF), version_base="1.3"):  # refuses what is misspelt
-        composed = compose("train", [*fixed, *(f"{key}={search.lowest(what)}" for key, what in free.items())])
-    if "wandb" not in composed.logger:
-        raise errors.UsageError("a W&B sweep reads its results from W&B: use logger=wandb")
+        fixed, free = _space(typed)
+        if not any(item.startswith("logger=") for item in fixed):
+            fixed.append("logger=wandb")
+        jobs = [compose("train", job) for job in search.probes(fixed, free)]
+    for job in jobs:
+        search.check(job)
+        if "wandb" not in job.logger:
+            raise errors.UsageError("a W&B sweep reads its results from W&B: use logger=wandb")
+        if "prune" in job.callbacks:
+            raise errors.UsageError(
+                "callbacks=prune is for hydra/sweeper=optuna, and W&B's agents would be refused: leave it out"
+            )
+    composed = jobs[0]
     continuous = any(isinstance(what, search.Interval) for what in free.values())
+    if continuous:  # else every seed is run with every value
+        search.refuse_seeds(free)
     return {
         "program": "train.py",
         "project": composed.logger.wandb.project,
@@ -43,6 +51,20 @@ def config(typed: list[str]) -> dict[str, Any]:
         "parameters": {key: _parameter(what) for key, what in free.items()},
         "command": ["${env}", "${interpreter}", "${program}", *fixed, "${args_no_hyphens}"],
     }
+
+
+def _space(typed: list[str]) -> tuple[list[str], dict[str, Dimension]]:
+    """What is fixed, and what is searched: what is typed, and what a study would try of what is not typed."""
+    parse = OverridesParser.create().parse_overrides
+    fixed, free = search.space(parse(typed))
+    params = compose("train", fixed, return_hydra_config=True).hydra.sweeper.get("params") or {}
+    known = {item.partition("=")[0].lstrip("+~") for item in typed}
+    fixed, free = search.space(parse([*(f"{name}={value}" for name, value in params.items() if name not in known), *typed]))
+    if not free:
+        raise errors.UsageError(f"nothing to search: {USAGE}")
+    if params:  # a study is one job here, and not a sweep of its own
+        fixed.append("hydra.mode=RUN")
+    return fixed, free
 
 
 def _parameter(dimension: Dimension) -> dict[str, Any]:

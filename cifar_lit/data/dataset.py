@@ -28,6 +28,7 @@ class Dataset:
     """Images with their facts: `mean` and `std` are of the training pixels divided by 255, rounded to 4 digits.
 
     `superclass_of[label]` is an index into `superclasses`; both are empty where the source knows no superclasses.
+    `fingerprint` is the same for the same pixels and labels, wherever they lie; empty for images that never lay in a cache.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Dataset:
     superclass_of: tuple[int, ...]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    fingerprint: str = ""
 
 
 def statistics(images: np.ndarray) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

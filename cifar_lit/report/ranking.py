@@ -7,7 +7,7 @@ ranked among themselves. Only finished runs with a score are ranked; the others 
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -30,7 +30,8 @@ COLUMNS = (VALIDATION, TEST, "test/acc5", "train/acc", "gap", "train_seconds", "
 class Kind:
     """What runs must share to be compared.
 
-    evaluated: which weights were tested, where that is a choice by looking at the test images; else empty.
+    evaluated: which weights were tested, where that is a choice by looking at the test images; else empty. fingerprint: of
+    the images; empty where it was not recorded, and in a ranking where those of all runs on `data` are the same.
     """
 
     watched: bool
@@ -38,6 +39,7 @@ class Kind:
     images: int
     flip: bool
     evaluated: str = ""
+    fingerprint: str = ""
 
     @property
     def score(self) -> str:
@@ -59,7 +61,8 @@ class Kind:
         """The data and the way of testing."""
         flip = ", each averaged with its mirror image" if self.flip else ""
         weights = ", weights of the best epoch" if self.evaluated == "best" else ""
-        return f"{self.data}, {self.images:,} test images{flip}{weights}"
+        which = f" (images {self.fingerprint[:8]})" if self.fingerprint else ""
+        return f"{self.data}{which}, {self.images:,} test images{flip}{weights}"
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,8 @@ def why_not(run: Run) -> str | None:
     """Why a run cannot be ranked; None where it can."""
     if run.status != "finished":
         return run.facts.get("error") or _REASONS.get(run.status, "")
+    if run.facts.get("validation") not in ("holdout", "test"):
+        return "finished, without a word whether it held images out for validation or watched the test images"
     for name in {kind_of(run).score, TEST}:
         value = run.values.get(name)
         if value is None or not math.isfinite(value):
@@ -181,6 +186,7 @@ def kind_of(run: Run) -> Kind:
         # A flag is neither a number nor a word of a summary, but it is one of the settings.
         flip=run.settings.get("test_time_flip") in (True, "true", "True"),
         evaluated=run.facts.get("evaluated", "") if run.watched else "",
+        fingerprint=run.facts.get("data_fingerprint", ""),
     )
 
 
@@ -194,6 +200,11 @@ def rank(rows: Iterable[Run], top: int = 8) -> tuple[list[Board], list[tuple[Run
             groups.setdefault(kind_of(run), []).append(run)
         else:
             left.append((run, reason))
+    prints: dict[str, set[str]] = {}
+    for kind in groups:
+        prints.setdefault(kind.data, set()).add(kind.fingerprint)
+    # Said only where it tells rankings apart.
+    groups = {kind if len(prints[kind.data]) > 1 else replace(kind, fingerprint=""): group for kind, group in groups.items()}
     kinds = sorted(groups, key=lambda kind: (kind.watched, -len(groups[kind]), kind))
     boards: list[Board] = []
     for kind in kinds:

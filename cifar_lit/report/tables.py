@@ -10,7 +10,8 @@ from cifar_lit.report.words import MISSING, brief, millions, p_value, percent, p
 
 HEADS = ("#", "recipe", "seeds", "validation (%)", "test (%)", "top-5 (%)", "gap (points)", "train time", "params (M)",
          "to #1, test (points)", "p", "p, Holm", "paired seeds")  # fmt: skip
-CSV_HEADS = ("ranking", "watched_test", "data", "test_images", "test_time_flip", "rank", "recipe", "seeds", "runs",
+CSV_HEADS = ("ranking", "watched_test", "data", "data_fingerprint", "test_images", "test_time_flip", "rank", "recipe", "seeds",
+             "runs",
              *(f"{name} {part}" for name in COLUMNS for part in ("mean", "low", "high")),
              *(f"{which} difference {part}" for which in ("test", "score")
                for part in ("mean", "low", "high", "p", "n", "paired")),
@@ -116,6 +117,7 @@ def ranking_csv(boards: list[Board]) -> str:
             numbers = [part for own in estimates for part in ((own.mean, own.low, own.high) if own else ("", "", ""))]
             for gap in (entry.test, entry.score):
                 numbers += [gap.mean, gap.low, gap.high, gap.p, gap.n, int(gap.paired)] if gap else [""] * 6
-            head = [board.slug, int(kind.watched), kind.data, kind.images, int(kind.flip), entry.rank, entry.label, entry.seeds]
-            rows.append([*head, len(entry.recipe.runs), *numbers, entry.p_test])
+            head = [board.slug, int(kind.watched), kind.data, entry.recipe.runs[0].facts.get("data_fingerprint"), kind.images]
+            head += [int(kind.flip), entry.rank, entry.label, entry.seeds, len(entry.recipe.runs)]
+            rows.append([*head, *numbers, entry.p_test])
     return table(CSV_HEADS, [["" if cell is None else cell for cell in row] for row in rows])

@@ -32,7 +32,7 @@ def power(board: Board) -> Power | None:
         sizes = [min(len(best), len(other)) for other in others if min(len(best), len(other)) > 1]
         alone = compare.spread([list(values.values()) for values in [best, *others] if values])
         deviation = None if alone is None else math.sqrt(2) * alone
-    if not sizes or not deviation:
+    if not sizes or deviation is None or deviation <= compare.NEGLIGIBLE:
         return None
     n, comparisons = min(sizes), sum(entry.test is not None and entry.test.p is not None for entry in board.entries)
     smallest = compare.detectable(deviation, n)
@@ -54,7 +54,8 @@ def sentences(board: Board) -> list[str]:
     tested = [entry for entry in board.entries[1:] if entry.p_test is not None]
     if not tested:
         most = max(entry.seeds for entry in board.entries)
-        why = "One seed each" if most == 1 else "Too few seeds, or seeds that do not deviate at all"
+        why = "one seed each" if most == 1 else listed(_untested(board))
+        why = f"{why[0].upper()}{why[1:]}"
         said.append(f"{why}: no interval and no test can be given, and the order may be luck. Run more, such as seed=1,2,3.")
         return said
     said.append(_second(board.entries[1], known))
@@ -79,8 +80,20 @@ def sentences(board: Board) -> list[str]:
         said.append(words + ".")
     untested = len(board.entries) - 1 - len(tested)
     if untested:
-        said.append(f"{several(untested, 'recipe has', 'recipes have')} too few seeds to be tested against #1.")
+        said.append(f"{several(untested, 'recipe')} cannot be tested against #1: {listed(_untested(board))}.")
     return said
+
+
+def _untested(board: Board) -> list[str]:
+    """Why recipes could not be tested against the first, each reason once."""
+    return list(dict.fromkeys(_why_not(entry) for entry in board.entries[1:] if entry.p_test is None))
+
+
+def _why_not(entry: Entry) -> str:
+    if entry.test is None or entry.test.n < 2:
+        return "too few seeds"
+    same = "the same difference in every seed" if entry.test.paired else "the same accuracy in every seed of each"
+    return f"{same}, so that their spread is too small for these seeds to show"
 
 
 def _order(board: Board) -> str:
@@ -105,7 +118,7 @@ def _size(difference: float) -> str:
 def _second(second: Entry, known: Power | None) -> str:
     gap = second.test
     if gap is None or gap.p is None or gap.low is None or gap.high is None:
-        return "#1 and #2 cannot be tested against each other: too few seeds."
+        return f"#1 and #2 cannot be tested against each other: {_why_not(second)}."
     pair = f"#1 and #2 ({plain(brief(second.label))})"
     how = "paired by seed" if gap.paired else "unpaired: no two seeds in common"
     tested = f", {equals(second.p_test)} corrected for {known.comparisons} comparisons" if known and known.comparisons > 1 else ""

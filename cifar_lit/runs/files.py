@@ -19,6 +19,7 @@ TRIAL = "trial.json"  # which trial of a study a run is
 OVERRIDES = Path(".hydra", "overrides.yaml")
 ENDED = ("finished", "pruned")  # pruned: a sweep stopped the run early, since others did better
 STATUSES = ("finished", "failed", "interrupted", "pruned")
+OBJECTIVES = ("val/acc", "val/acc_best", "train/acc")  # of a summary, what a sweep may maximise: never a number of the test
 # What tells how a run is carried out rather than what it is: not compared when looking for the run to resume.
 NOT_IDENTITY = ("resume=", "hydra.", "hydra/")
 
@@ -113,22 +114,42 @@ def read_config(run_dir: Path) -> dict[str, Any]:
 
 
 def is_running(run_dir: Path) -> bool:
-    """Whether a living process holds the run's lock."""
-    from filelock import FileLock, Timeout  # not needed to read results
-
+    """Whether a living process holds the run's lock; nobody is said to where that cannot be found out."""
     path = run_dir / ".lock"
-    if not path.exists():
-        return False
     try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
+        return path.is_file() and _is_held(path)
+    except OSError:
+        return False
+
+
+def _is_held(path: Path) -> bool:
+    """Looks without writing, since the tree may be another user's, and shared, so that two who look do not see each other."""
+    try:
+        import fcntl  # only Unix has it
+    except ImportError:
+        from filelock import FileLock, Timeout  # not needed elsewhere
+
+        try:
+            with FileLock(path, timeout=0):
+                return False
+        except Timeout:
+            return True
+    lock = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def is_run(path: Path) -> bool:
-    """Whether a directory is one run's."""
-    return (path / OVERRIDES).is_file() or (path / SUMMARY).is_file()
+    """Whether a directory is one run's; one that may not be entered is none."""
+    try:
+        return (path / OVERRIDES).is_file() or (path / SUMMARY).is_file()
+    except PermissionError:
+        return False
 
 
 def run_of(path: Path) -> Path | None:

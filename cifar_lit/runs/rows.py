@@ -1,6 +1,7 @@
 """Run directories as typed rows, and the recipes that their runs are repetitions of."""
 
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,11 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
 
     walk(config, "")
     return flat
+
+
+def _too_long(value: Any) -> bool:
+    """Whether a number is an integer that no float can hold."""
+    return isinstance(value, int) and abs(value) > sys.float_info.max
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +107,9 @@ def _row(path: Path) -> Run | Broken:
             else []
         )
         recipe = {name.lstrip("+~"): value for name, _, value in pairs if name not in _NOT_SETTINGS}
+    absurd = next((name for name, value in (*summary.items(), *recipe.items()) if _too_long(value)), None)
+    if absurd is not None:
+        return Broken(path, f"{SUMMARY}: {str(absurd)[:40]} is a number too large for anything to be computed with")
     numbers = {name: value for name, value in summary.items() if isinstance(value, int | float) and not isinstance(value, bool)}
     return Run(
         path=path,

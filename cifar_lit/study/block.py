@@ -31,7 +31,7 @@ def _critical(recipes: int, freedom: int) -> float:
 
 @dataclass(frozen=True)
 class Gap:
-    """How far a recipe lies from another. low, high: of the interval; None where there are too few seeds for one."""
+    """How far a recipe lies from another. low, high: of the interval; None without a deviation to make it from."""
 
     mean: float
     low: float | None
@@ -66,7 +66,7 @@ class Block:
         if len(spread) < _FEWEST:
             return []
         middle = float(np.median(list(spread.values())))
-        return [name for name, deviation in spread.items() if deviation > _ERRATIC * middle > 0]
+        return [name for name, deviation in spread.items() if deviation > _ERRATIC * middle > compare.NEGLIGIBLE]
 
     @cached_property
     def _fit(self) -> tuple[float, int]:
@@ -88,9 +88,13 @@ class Block:
 
     @property
     def deviation(self) -> float | None:
-        """Between seeds, pooled over recipes, without what the seeds have in common; None where no recipe has two seeds."""
+        """Between seeds, pooled over recipes, without what the seeds have in common.
+
+        None where no recipe has two seeds, or where all recipes differ by the same amounts in every seed.
+        """
         left, freedom = self._fit
-        return math.sqrt(left / freedom) if freedom > 0 else None
+        found = math.sqrt(left / freedom) if freedom > 0 else 0.0
+        return found if found > compare.NEGLIGIBLE else None
 
     @property
     def _critical(self) -> float:

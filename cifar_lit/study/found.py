@@ -115,12 +115,14 @@ def read(folder: Path, study: str | None = None) -> Found:
     if never > 0:
         missing.append(f"{several(never, 'job')} of the sweep never began")
     strands = tuple(_strands([run for run in mine if reasons[run.path] is None], study))
+    told = {_repeated(run.path) for run in mine if reasons[run.path] is not None}
     for strand in strands:
         seeds = sorted({run.seed for run in strand.runs if run.seed is not None})
         for level in strand.levels:
             there = {run.seed for run in level.runs}
+            of_level = {_repeated(run.path)[0] for run in level.runs}
             # Of a job that failed, a line says so already.
-            absent = [seed for seed in seeds if seed not in there and not any(f"seed={seed})" in line for line in missing)]
+            absent = [seed for seed in seeds if seed not in there and not told & {(own, str(seed)) for own in of_level}]
             if absent:
                 missing.append(f"{level.label} has no result of seed {' and '.join(map(str, absent))}")
     return Found(study, folder, strands, tuple(missing))
@@ -137,6 +139,8 @@ def _strands(finished: Sequence[Run], study: str) -> list[Strand]:
     strands = []
     for ((kind, _), group), rest in zip(groups.items(), firsts, strict=True):
         words = [f"{name}={word(rest.get(name))}" for name in apart]
+        if len({other.fingerprint for other, _ in groups}) > 1:
+            words.append(f"images {kind.fingerprint[:8]}" if kind.fingerprint else "on images not recorded")
         if len({other.watched for other, _ in groups}) > 1:
             words.append("watching the test images" if kind.watched else "validating on held-out images")
         strands.append(Strand(kind, tuple(_levels(group, factors)), factors, ", ".join(words)))
@@ -188,6 +192,13 @@ def _typed(path: Path) -> dict[str, str]:
     """What was typed for a run, by name."""
     pairs = (item.partition("=") for item in runs.read_overrides(path) or [])
     return {name.lstrip("+~"): value for name, _, value in pairs}
+
+
+def _repeated(path: Path) -> tuple[tuple[str, ...], str]:
+    """What was typed for a run, without its seed; and the seed."""
+    typed = runs.identity(runs.read_overrides(path) or [])
+    rest = tuple(item for item in typed if not item.lstrip("+").startswith("seed="))
+    return rest, _typed(path).get("seed", "0")
 
 
 def _lacking(run: Run, study: str, reason: str) -> str:

@@ -112,6 +112,8 @@ def _matters(found: Sequence[Share], joint: float | None, strand: Strand) -> str
     top, second = found[0], found[1]
     if top.low is None or second.high is None:
         return f"{first}. With one seed, which matters most cannot be told from chance."
+    if strand.scores.deviation is None:
+        return f"{first}. The seeds do not differ, so that which matters most cannot be told from chance."
     if top.low > second.high:
         sure = f"What matters most is the {NAMES[top.name]}: so says every single seed"
     else:

@@ -64,6 +64,12 @@ def _next_trial(folder, trial):
     return started(folder)
 
 
+def test_the_best_is_found_by_what_an_epoch_measures(trial, tmp_path):
+    """objective=val/acc_best: no epoch has such a number of its own."""
+    after_epoch(started(tmp_path, monitor="val/acc_best"), 0, 0.25)
+    assert reported(trial) == {0: 0.25}
+
+
 def test_its_best_epoch_counts(trial, tmp_path):
     callback = started(tmp_path)
     after_epoch(callback, 0, 0.25)

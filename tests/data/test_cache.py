@@ -45,6 +45,21 @@ def folders(place):
     return sorted(path for path in place.iterdir() if path.is_dir())
 
 
+def test_the_fingerprint_is_of_the_images_wherever_they_lie(tmp_path):
+    for name in ("here", "there", "other"):
+        (tmp_path / name).mkdir()
+    here = cache.cached(tmp_path / "here", key("one"), Builder())
+    there = cache.cached(tmp_path / "there", key("two"), Builder())
+    other = cache.cached(tmp_path / "other", key("one"), Builder(8))
+    assert len(here.fingerprint) == 16 and here.fingerprint == there.fingerprint != other.fingerprint
+    [kept] = (tmp_path / "here").rglob(cache.CONTENT)
+    kept.write_text("0" * 16)
+    assert cache.cached(tmp_path / "here", key("one"), Builder()).fingerprint == "0" * 16, "kept, and not made again"
+    for lost in (lambda: kept.write_text("torn"), kept.unlink):  # as in a cache of before
+        lost()
+        assert cache.cached(tmp_path / "here", key("one"), Builder()).fingerprint == here.fingerprint == kept.read_text()
+
+
 def test_second_load_is_mapped_and_does_not_build(tmp_path):
     build = Builder()
     first = cache.cached(tmp_path, key(), build)

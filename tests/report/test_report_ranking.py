@@ -11,11 +11,11 @@ from report.fake_runs import make_run, sweep
 from scipy import stats
 
 from cifar_lit import runs
-from cifar_lit.report import verdict
+from cifar_lit.report import tables, verdict
 from cifar_lit.report.history import METRICS, curves, read
 from cifar_lit.report.overfitting import GAP, fit
 from cifar_lit.report.ranking import TEST, by_seed, differing, rank
-from cifar_lit.report.words import brief, percent
+from cifar_lit.report.words import MISSING, brief, percent, points
 
 
 def boards(root: Path, top: int = 8):
@@ -78,6 +78,7 @@ def test_only_finished_runs_with_a_score_are_ranked_and_others_have_a_reason(tmp
     make_run(tmp_path / "diverged", **{"val/acc": math.nan})
     make_run(tmp_path / "none", **{"test/acc": None})
     make_run(tmp_path / "percent", **{"test/acc": 59.4})
+    make_run(tmp_path / "unsaid", validation=None)
     (tmp_path / "killed" / ".hydra").mkdir(parents=True)
     (tmp_path / "killed" / ".hydra" / "overrides.yaml").write_text("[]\n")
     found, left = boards(tmp_path)
@@ -86,6 +87,7 @@ def test_only_finished_runs_with_a_score_are_ranked_and_others_have_a_reason(tmp
     assert said["failed"] == "ValueError: no"
     assert "without val/acc" in said["diverged"] and "without test/acc" in said["none"] and "no fraction" in said["percent"]
     assert said["interrupted"] and said["killed"]
+    assert "whether it held images out" in said["unsaid"]
 
 
 def test_numbers_are_those_of_scipy(tmp_path):
@@ -166,9 +168,36 @@ def test_verdict_on_single_seeds_and_one_recipe(tmp_path):
     assert "one seed says nothing of the next" in " ".join(verdict.sentences(boards(tmp_path / "alone")[0][0]))
 
 
-def test_equal_seeds_give_no_nonsense(tmp_path):
-    said = " ".join(pair(tmp_path, [0.7, 0.7], [0.7, 0.7]))
-    assert "nan" not in said and "inf" not in said
+@pytest.mark.parametrize("other", [[0.7, 0.8], [0.6, 0.7]], ids=["equal", "equal but for rounding"])
+def test_equal_seeds_give_no_nonsense(tmp_path, other):
+    said = " ".join(pair(tmp_path, [0.7, 0.8], other))
+    assert "nan" not in said and "inf" not in said and "p<" not in said and "ahead" not in said
+    assert "The same difference in every seed, so that their spread is too small" in said
+    board = boards(tmp_path)[0][0]
+    assert verdict.power(board) is None
+    assert tables.cells(board.entries[1])[-4:] == [points(other[0] - 0.7), MISSING, MISSING, "2"]
+
+
+def test_one_recipe_whose_seeds_agree_among_others_that_are_tested(tmp_path):
+    for name, values in (("sgd", [0.7, 0.71]), ("adam", [0.6, 0.61]), ("adamw", [0.5, 0.6])):
+        for seed, value in enumerate(values):
+            score_run(tmp_path / f"{name}{seed}", seed, name, value, value)
+    said = " ".join(verdict.sentences(boards(tmp_path)[0][0]))
+    assert "#1 and #2 cannot be tested against each other: the same difference in every seed" in said
+    assert "1 recipe cannot be tested against #1: the same difference in every seed" in said
+
+
+def test_runs_on_other_images_are_ranked_apart_and_named(tmp_path):
+    for name, images in (("a", "0123456789abcdef"), ("b", "fedcba9876543210"), ("c", None)):
+        for seed in range(2):
+            make_run(tmp_path / f"{name}{seed}", seed=seed, data="folder", data_fingerprint=images)
+    found, left = boards(tmp_path)
+    assert left == [] and [len(board.runs) for board in found] == [2, 2, 2]
+    assert {board.kind.where.partition(",")[0] for board in found} == {
+        "folder", "folder (images 01234567)", "folder (images fedcba98)",
+    }  # fmt: skip
+    make_run(tmp_path / "alone" / "0", data_fingerprint="0123456789abcdef")
+    assert boards(tmp_path / "alone")[0][0].kind.where.startswith("cifar100, ")
 
 
 def test_a_runner_up_that_is_better_on_the_test_is_named_and_not_moved(tmp_path):

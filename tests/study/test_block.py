@@ -73,6 +73,17 @@ def test_a_recipe_that_diverges_by_seed_does_not_drown_the_others():
     assert block.gap(2, "wild").high - block.gap(2, "wild").low > 0.2  # by its own seeds
 
 
+def test_differences_that_are_the_same_in_every_seed_tell_nothing():
+    """What is left is rounding, some 1e-16, and no deviation that anything could be told by."""
+    block = Block({"a": {0: 0.3, 1: 0.4, 2: 0.7}, "b": {0: 0.1, 1: 0.2, 2: 0.5}, "c": {0: 0.2, 1: 0.3, 2: 0.6}})
+    assert block.freedom == 4 and block.deviation is None and block.smallest() is block.detectable() is None
+    gap = block.gap("a", "b")
+    assert gap.mean == pytest.approx(0.2) and gap.low is gap.high is None and not gap.told
+    assert block.alike == ["a", "c", "b"]
+    level = {name: {seed: 0.1 * (name + 1) + 1e-17 * seed for seed in range(3)} for name in range(3)}
+    assert Block({**level, "one": {0: 0.3, 1: 0.31, 2: 0.32}}).erratic == []
+
+
 def test_seeds_that_are_missing():
     block = Block({"a": {0: 0.3, 1: 0.31, 2: 0.32}, "b": {0: 0.2, 2: 0.222}, "c": {1: 0.1}})
     assert block.seeds == 1 and block.freedom == 1

@@ -115,7 +115,8 @@ def test_what_is_typed_takes_the_place_of_what_would_be_tried():
         ),
         (["-m", "study.budget=full", "+study=augmentation"], ["-m", "study/budget=full", "+study=augmentation"]),
         (["--cfg", "job", "+study=optimizer"], ["--cfg", "job", "+study=optimizer"]),
-        (["model=resnet8"], ["model=resnet8"]),
+        (["hydra.mode=RUN", "+study=optimizer", "seed=0"], ["hydra.mode=RUN", "+study=optimizer", "seed=0"]),
+        (["model=resnet8", "experiment=ft3"], ["model=resnet8", "experiment=ft3"]),
     ],
 )
 def test_what_is_typed_and_what_hydra_gets(typed, expected):
@@ -133,6 +134,8 @@ def test_repeat_is_a_sweep_too():
         (["-m", "+study=shedule"], r"\+study=shedule: no such study; allowed is augmentation, learning_rate"),
         (["-m", "+study=schedule", "study.budget=days"], "study.budget=days: allowed is full, hour, minutes"),
         (["-m", "study.budget=hour"], "study.budget=hour: a budget is a study's"),
+        (["-m", "+study=schedule", "experiment=ft3"], r"experiment=ft3: \+study=schedule has a recipe of its own"),
+        (["experiment=ft3,quickstart", "-m", "study=schedule"], "experiment=ft3,quickstart: study=schedule has a recipe"),
     ],
 )
 def test_refusals(typed, message):

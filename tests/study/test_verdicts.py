@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,45 @@ def test_what_is_missing_is_said(study_of, tmp_path):
     assert "0-1: cannot be read" in text
     page = (folder / "verdict.md").read_text()
     assert "failed: the power went out" in page and "With 2 to 3 seeds" in page
+
+
+def test_a_failed_job_hides_no_missing_seed_of_another_level(study_of):
+    folder = study_of("learning_rate", {0.1: 0.3, 0.01: 0.2})
+    for name in ("0-1", "1-1", "1-2"):
+        shutil.rmtree(folder / name)
+    job(folder / "9", "learning_rate", (0.01,), 1, None)
+    lines = found.read(folder).missing
+    assert [line for line in lines if "no result of seed" in line] == ["0.01 has no result of seed 2"]
+    job(folder / "10", "learning_rate", (0.1,), 1, 0.3)
+    shutil.rmtree(folder / "0-2")
+    assert [line for line in found.read(folder).missing if "no result of seed" in line] == []
+    job(folder / "11", "learning_rate", (0.001,), 2, 0.3)
+    assert {line for line in found.read(folder).missing if "no result of seed" in line} == {
+        "0.001 has no result of seed 0 and 1", "0.1 has no result of seed 2", "0.01 has no result of seed 2",
+    }  # fmt: skip
+
+
+def test_seeds_that_agree_to_the_last_digit_tell_nothing(study_of):
+    text = said(study_of("learning_rate", {0.1: 0.10, 0.01: 0.30, 0.001: 0.20}, noise=0.0))
+    assert "All differences are the same in every seed" in text
+    for false in ("No recipe has two seeds", "Best range", "Behind", "ahead of", "could not have been seen"):
+        assert false not in text
+
+
+def test_settings_whose_seeds_agree_are_not_said_to_matter(study_of):
+    text = said(study_of("sensitivity", GRID, noise=0.0))
+    assert "The seeds do not differ" in text and "What matters most is" not in text
+
+
+def test_runs_on_other_images_are_no_seeds_of_one_level(study_of):
+    folder = study_of("schedule", {"onecycle": 0.35, "cosine": 0.30})
+    for path in folder.glob("*/summary.json"):
+        images = "a" * 16 if path.parent.name.endswith("0") else "b" * 16
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"data_fingerprint": images}))
+    assert {strand.title: len(strand.runs) for strand in found.read(folder).strands} == {
+        "images aaaaaaaa": 2,
+        "images bbbbbbbb": 4,
+    }
 
 
 def test_nothing_finished(tmp_path):
