@@ -4,7 +4,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -13,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from running import REPOSITORY
+from running import Process
 from test_dashboard import drawn, specs
 
 from cifar_lit.dashboard import push
@@ -29,11 +28,11 @@ def environment(**more: str) -> dict[str, str]:
 def command(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     """The command. Its output goes to files: W&B's service would keep a pipe open after the command has ended."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        line = [sys.executable, "-m", "cifar_lit.dashboard", *arguments]
-        done = subprocess.run(line, cwd=REPOSITORY, stdout=out, stderr=err, timeout=90, env=environment(**more))
+        done = Process(["-m", "cifar_lit.dashboard", *arguments], stdout=out, stderr=err, env=environment(**more))
+        done.wait(90)
         out.seek(0)
         err.seek(0)
-        return subprocess.CompletedProcess(line, done.returncode, out.read(), err.read())
+        return subprocess.CompletedProcess(done.args, done.returncode, out.read(), err.read())
 
 
 @pytest.mark.slow  # starts a process

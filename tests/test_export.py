@@ -11,7 +11,7 @@ import pytest
 import torch
 from export_checks import BASIC, SMALL, asked, contents, made
 from PIL import Image
-from running import REPOSITORY
+from running import REPOSITORY, completed
 
 from cifar_lit import bundle, checkpoint, export
 from cifar_lit.bundle import CheckpointError
@@ -157,9 +157,8 @@ def test_predictor_says_what_to_run(folder):
 
 @pytest.mark.slow
 def test_command_says_one_line(folder):
-    command = [sys.executable, "-m", "cifar_lit.export", str(folder.parent), "--to"]
     for to, name in export.FILES.items():
-        done = subprocess.run([*command, to], cwd=REPOSITORY, capture_output=True, text=True)
+        done = completed(["-m", "cifar_lit.export", str(folder.parent), "--to", to])
         assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
         said = re.escape(str(folder / name)) + r": 0\.\d MB in \d+\.\d s; logits differ from the network's by \d\.\de[+-]\d\d at"
         assert re.match(said, done.stdout)

@@ -5,13 +5,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from running import REPOSITORY, TINY
+from running import REPOSITORY, TINY, TRAIN, Process
 
 from cifar_lit import runs
 from cifar_lit.cli import help_page, sweepers
@@ -63,12 +62,10 @@ def test_processes_share_the_cores(monkeypatch):
 
 
 def sweep(folder, launcher, *options):
-    command = [sys.executable, str(REPOSITORY / "train.py"), "-m", *TINY, "trainer.max_epochs=1", "seed=1,2,3"]
+    command = [TRAIN, "-m", *TINY, "trainer.max_epochs=1", "seed=1,2,3"]
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    return subprocess.Popen(
-        [*command, f"hydra/launcher={launcher}", "hydra.sweep.dir=sweep", *options],
-        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    command += [f"hydra/launcher={launcher}", "hydra.sweep.dir=sweep", *options]
+    return Process(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def cores_of(n_jobs):

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -15,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from optuna import create_study, load_study
 from optuna.trial import TrialState
-from running import REPOSITORY, TINY
+from running import TINY, TRAIN, Process
 
 from cifar_lit import runs
 from cifar_lit.cli import attempts, search, studies
@@ -364,9 +363,9 @@ def test_a_study_that_is_killed(tmp_path):
 
     def started(folder):
         (tmp_path / folder).mkdir(exist_ok=True)
-        command = [sys.executable, str(REPOSITORY / "train.py"), *SEARCH, "hydra.sweeper.n_trials=6", "hydra.sweep.dir=study"]
+        command = [TRAIN, *SEARCH, "hydra.sweeper.n_trials=6", "hydra.sweep.dir=study"]
         with open(tmp_path / f"{folder}.txt", "a") as said:
-            return subprocess.Popen(command, cwd=tmp_path / folder, stdout=said, stderr=said, start_new_session=True)
+            return Process(command, cwd=tmp_path / folder, stdout=said, stderr=said, start_new_session=True)
 
     killed = tmp_path / "killed" / "study"
     for trial in (0, 1, 1, 3):
@@ -397,7 +396,8 @@ def test_trials_in_parallel_processes(train):
 @pytest.mark.slow
 def test_a_trial_behind_the_median_is_pruned(train):
     prune = ["callbacks=prune", "callbacks.prune.n_startup_trials=1", "callbacks.prune.n_warmup_epochs=0", "trainer.max_epochs=3"]
-    ran = train(*SEARCH, *prune, "hydra.sweeper.n_trials=4")
+    larger = ["data.image_size=32", "model.widths=[16,32,64]"]  # which learn enough to differ
+    ran = train(*SEARCH, *prune, *larger, "hydra.sweeper.n_trials=4")
     assert ran.code == 0, ran.err
     found = params_of(ran.folder)
     pruned = [number for number, state, _, _ in found if state == TrialState.PRUNED]

@@ -1,17 +1,18 @@
 """A run that was stopped, in whatever way, ends as if it never had been."""
 
+import functools
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import forked
 import pytest
 import torch
 from filelock import FileLock
-from running import TINY
+from running import TINY, TRAIN, Process, completed
 
 from cifar_lit import checkpoint, runs
 
@@ -53,39 +54,37 @@ def assert_same_run(first: Path, second: Path) -> None:
     assert (first / "model/model.safetensors").read_bytes() == (second / "model/model.safetensors").read_bytes()
 
 
-_UNDISTURBED: dict[tuple[str, ...], Path] = {}
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Callable[..., Path]:
+    """The directory of a run that nothing happened to; each command is run once."""
 
-
-@pytest.fixture
-def undisturbed(train) -> Callable[..., Path]:
-    """The directory of a run that nothing stopped; each command is run once."""
-
-    def run(*options: str) -> Path:
-        if options not in _UNDISTURBED:
-            ran = train(*options, folder="whole")
-            assert ran.code == 0, ran.err
-            _UNDISTURBED[options] = ran.folder
-        return _UNDISTURBED[options]
+    @functools.cache
+    def run(*arguments: str) -> Path:
+        folder = tmp_path_factory.mktemp("whole") / "run"
+        done = completed([TRAIN, *arguments, f"hydra.run.dir={folder}"], cwd=folder.parent)
+        assert done.returncode == 0, done.stderr
+        return folder
 
     return run
 
 
-def started(folder: Path, *arguments: str) -> forked.Forked:
-    return forked.train(*arguments, f"hydra.run.dir={folder}", cwd=folder.parent, said=folder.with_suffix(".txt"))
+def started(folder: Path, *arguments: str) -> Process:
+    command = [TRAIN, *arguments, f"hydra.run.dir={folder}"]
+    return Process(command, cwd=folder.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def wait_for_epoch(process: forked.Forked, epoch: int, patience: float = 120.0) -> None:
+def wait_for_epoch(process: Process, epoch: int, patience: float = 120.0) -> None:
     limit = time.monotonic() + patience
-    while not (process.said.exists() and f"\n   {epoch}/" in process.said.read_text()):
-        assert process.poll() is None, "the run ended early"
+    for line in process.stdout:
+        if line.strip().startswith(f"{epoch}/"):
+            return
         assert time.monotonic() < limit
-        time.sleep(0.02)
+    raise AssertionError("the run ended early")
 
 
 @pytest.mark.parametrize("engine", sorted(ENGINES))
 def test_killed_at_any_step(train, undisturbed, tmp_path, engine):
     options = [*EVERYTHING, *ENGINES[engine]]
-    whole = undisturbed(*options)
     killed = tmp_path / "killed"
     with started(killed, *options) as process:
         wait_for_epoch(process, 3)
@@ -96,24 +95,23 @@ def test_killed_at_any_step(train, undisturbed, tmp_path, engine):
     resumed = train(*options, *(["data.workers=0"] if engine == "workers" else []), f"resume={killed}", folder="")
     assert resumed.code == 0, resumed.err
     assert "Resuming from" in resumed.out
-    assert_same_run(whole, killed)
+    assert_same_run(undisturbed(*options), killed)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_interrupted(train, undisturbed, tmp_path, sent):
-    whole = undisturbed(*EVERYTHING)
     stopped = tmp_path / "stopped"
     with started(stopped, *EVERYTHING) as process:
         wait_for_epoch(process, 2)
         process.send_signal(sent)
-        assert process.wait(60) == 130
-    rest = process.said.read_text()
+        rest = process.stdout.read()
+    assert process.returncode == 130
     assert f"resume={stopped}" in rest
     assert "Traceback" not in rest
     assert runs.read_summary(stopped)["status"] == "interrupted"
     # The directory alone is enough: what was typed before is on record.
     assert train(f"resume={stopped}", folder="").code == 0
-    assert_same_run(whole, stopped)
+    assert_same_run(undisturbed(*EVERYTHING), stopped)
 
 
 class Stop(Exception):
@@ -125,7 +123,6 @@ def test_died_at_a_step(train, undisturbed, tmp_path, monkeypatch, step):
     """Dies inside the process at a chosen step, the last of an epoch and the first of the next among them."""
     from cifar_lit.task import Task
 
-    whole = undisturbed(*EVERYTHING)
     original = Task.on_train_batch_end
 
     def dying(self, outputs, batch, batch_idx):
@@ -138,12 +135,12 @@ def test_died_at_a_step(train, undisturbed, tmp_path, monkeypatch, step):
         assert train(*EVERYTHING, folder="died").code == 1
     assert runs.read_summary(tmp_path / "died")["status"] == "failed"
     assert train(*EVERYTHING, f"resume={tmp_path / 'died'}", folder="").code == 0
-    assert_same_run(whole, tmp_path / "died")
+    assert_same_run(undisturbed(*EVERYTHING), tmp_path / "died")
 
 
 def test_a_torn_checkpoint_is_passed_over(train, undisturbed, tmp_path):
-    whole = undisturbed(*EVERYTHING)
-    torn = shutil.copytree(whole, tmp_path / "torn")
+    torn = tmp_path / "torn"
+    shutil.copytree(undisturbed(*EVERYTHING), torn)
     (torn / "summary.json").unlink()
     last = torn / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-100])
@@ -151,12 +148,13 @@ def test_a_torn_checkpoint_is_passed_over(train, undisturbed, tmp_path):
     assert resumed.code == 0, resumed.err
     assert "using the one before it" in resumed.out
     assert "previous.ckpt" in resumed.out
-    assert_same_run(whole, torn)
+    assert_same_run(undisturbed(*EVERYTHING), torn)
 
 
 def test_from_one_checkpoint(train, undisturbed, tmp_path):
     whole = undisturbed(*EVERYTHING, "callbacks.checkpoints.every_epochs=2")
-    run = shutil.copytree(whole, tmp_path / "run")
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
     (run / "summary.json").unlink()
     assert train(f"resume={run / 'checkpoints' / 'epoch=001.ckpt'}", folder="").code == 0
     assert_same_run(whole, run)
@@ -233,7 +231,8 @@ def test_died_with_other_states(train, tmp_path, monkeypatch, options):
     from cifar_lit.task import Task
 
     command = [*TINY, "trainer.max_epochs=4", *options]
-    whole = train(*command, folder="whole").folder
+    whole = train(*command, folder="whole")
+    assert whole.code == 0, whole.err
     original = Task.validation_step
 
     def dying(self, batch, batch_idx):
@@ -246,7 +245,7 @@ def test_died_with_other_states(train, tmp_path, monkeypatch, options):
         assert train(*command, folder="died").code == 1
     resumed = train(*command, f"resume={tmp_path / 'died'}", folder="")
     assert resumed.code == 0, resumed.err
-    assert_same_run(whole, tmp_path / "died")
+    assert_same_run(whole.folder, tmp_path / "died")
 
 
 def test_interrupted_while_testing(train, monkeypatch):

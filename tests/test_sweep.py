@@ -4,13 +4,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from running import REPOSITORY, TINY
+from running import TINY, TRAIN, Process, completed
 
 from cifar_lit import runs
 
@@ -94,8 +93,8 @@ def test_a_sweep_that_was_left_is_named_by_the_next_one(train, space):
 
 
 def test_joblib_runs_jobs_in_processes(tmp_path):
-    command = [sys.executable, str(REPOSITORY / "train.py"), *SWEEP, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    done = subprocess.run([*command, "hydra.sweep.dir=sweep"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    command = [TRAIN, *SWEEP, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=sweep"]
+    done = completed(command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [runs.read_summary(tmp_path / "sweep" / str(job))["status"] for job in range(4)] == ["finished"] * 4
     assert done.stdout[done.stdout.index("Sweep sweep") :].count("finished") == 4
@@ -103,9 +102,8 @@ def test_joblib_runs_jobs_in_processes(tmp_path):
 
 @pytest.mark.parametrize("deaths", [1, 9])
 def test_a_worker_that_dies_costs_its_job_one_try(tmp_path, deaths):
-    command = [sys.executable, str(REPOSITORY / "train.py"), "-m", *TINY, "seed=1,2,3,4"]
-    parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=sweep"]
-    process = subprocess.Popen([*command, *parallel], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = [TRAIN, "-m", *TINY, "seed=1,2,3,4", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=sweep"]
+    process = Process(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     killed: set[int] = set()
     began = tmp_path / "sweep" / "1" / ".started"
     while process.poll() is None and len(killed) < deaths:
@@ -208,12 +206,10 @@ def test_wandb_closes_a_failed_run_as_failed(train, monkeypatch):
 
 def test_wandb_without_a_network_neither_hangs_nor_loses_the_run(tmp_path):
     """A key, but a server that refuses: the run is kept offline."""
-    command = [sys.executable, str(REPOSITORY / "train.py"), *TINY, "logger=wandb", "logger.wandb.timeout_seconds=3"]
+    command = [TRAIN, *TINY, "logger=wandb", "logger.wandb.timeout_seconds=3", "hydra.run.dir=run"]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "_WANDB"))}
     environment = {**inherited, "WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_MODE": "online"}
-    done = subprocess.run(
-        [*command, "hydra.run.dir=run"], cwd=tmp_path, capture_output=True, text=True, timeout=150, env=environment
-    )
+    done = completed(command, cwd=tmp_path, timeout=150, env=environment)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
     assert len(offline_runs(tmp_path / "run")) == 1

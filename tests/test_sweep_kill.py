@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import forked
 import pytest
+from running import TRAIN, Process
 
 from cifar_lit import runs
 
@@ -25,17 +25,18 @@ JOBS, KILLS = 32, 10
 
 
 @contextmanager
-def sweeping(folder: Path, *options: str) -> Iterator[forked.Forked]:
+def sweeping(folder: Path, *options: str) -> Iterator[Process]:
     """The sweep in a process group of its own, of which nothing is left at the end."""
-    said = folder.parent / f"{folder.name}.txt"
-    process = forked.train(*SWEEP, *options, f"hydra.sweep.dir={folder.name}", cwd=folder.parent, said=said)
+    command = [TRAIN, *SWEEP, *options, f"hydra.sweep.dir={folder.name}"]
+    with open(folder.parent / f"{folder.name}.txt", "a") as said:
+        process = Process(command, cwd=folder.parent, stdout=said, stderr=said, start_new_session=True)
     try:
         yield process
     finally:
         kill_group(process)
 
 
-def kill_group(process: forked.Forked) -> None:
+def kill_group(process: Process) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -68,9 +69,9 @@ def test_killed_ten_times(tmp_path, monkeypatch):
     parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     chance = random.Random(0)
     done: dict[str, int] = {}
-    for kill in range(KILLS):
-        in_processes = kill % 4 == 0  # the others run their jobs in one process, which needs no imports
-        with sweeping(disturbed, *(parallel if in_processes else [])) as process:
+    kills = 0
+    while kills < KILLS:
+        with sweeping(disturbed, *([] if kills % 3 else parallel)) as process:  # jobs in workers, or in one process: no imports
             # Jobs run from the first sign of one, after the imports; some kills fall before it.
             limit, before = time.monotonic() + 60, len(list(disturbed.glob("*/.started")))
             imports = chance.random() < 0.8
@@ -78,21 +79,22 @@ def test_killed_ten_times(tmp_path, monkeypatch):
                 if len(list(disturbed.glob("*/checkpoints"))) > before:
                     break
                 time.sleep(0.05)
-            time.sleep(chance.uniform(0.0, 2.5))
+            time.sleep(chance.uniform(0.0, 1.5))
             assert process.poll() is None, "the sweep ended before it was killed ten times"
-            if in_processes and kill:
+            if chance.random() < 0.3:
                 process.kill()  # the jobs of its workers go on for a while
                 process.wait()
                 time.sleep(chance.uniform(0.0, 0.5))
+        kills += 1
         now = finished(disturbed)
         assert now | done == now, "a finished job was touched"
         done = now
     assert 0 < len(done) < JOBS, "kills must fall among jobs"
-    with sweeping(disturbed, *parallel) as process:
+    with sweeping(disturbed) as process:
         assert process.wait(240) == 0
     now = finished(disturbed)
     assert now | done == now, "a finished job was run again"
-    with sweeping(whole, *parallel) as process:
+    with sweeping(whole) as process:
         assert process.wait(240) == 0
     for folder in (disturbed, whole):
         found = list(runs.find(folder))

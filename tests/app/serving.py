@@ -5,7 +5,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import httpx
 import numpy as np
 import torch
 from PIL import Image
-from running import REPOSITORY
+from running import REPOSITORY, Process
 
 from cifar_lit import bundle
 from cifar_lit.bundle import Facts
@@ -26,6 +25,8 @@ NETWORK = {
     "network": "ResNet", "block": "basic", "layers": [1, 1, 1], "widths": [16, 32, 64], "stem": "cifar", "pool": "avg",
     "dropout": 0.0, "drop_path": 0.0, "init": "kaiming", "zero_init_residual": False,
 }  # fmt: skip
+
+Started = Process | subprocess.Popen[str]
 
 
 def make_bundle(folder: Path, title: str = "small", card: str = "# A card", **changes: Any) -> Path:
@@ -60,15 +61,16 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @contextmanager
-def serving(*arguments: str, command: tuple[str, ...] = (sys.executable, "-m", "cifar_lit.app"), folder: Path = REPOSITORY,
-            **more: str) -> Iterator["Server"]:  # fmt: skip
-    """A server on a free port; `command` may be another program that listens at GRADIO_SERVER_PORT."""
+def serving(*arguments: str, command: tuple[str, ...] = (), folder: Path = REPOSITORY, **more: str) -> Iterator["Server"]:
+    """A server on a free port; `command` may be another program that listens at GRADIO_SERVER_PORT, started from nothing."""
     port = free_port()
-    where = ("--port", str(port)) if command[-1] == "cifar_lit.app" else ()
     env = environment(GRADIO_SERVER_PORT=str(port), **more)
-    process = subprocess.Popen(
-        [*command, *arguments, *where], cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    files = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process: Started
+    if command:
+        process = subprocess.Popen([*command, *arguments], cwd=folder, env=env, text=True, **files)
+    else:
+        process = Process(["-m", "cifar_lit.app", *arguments, "--port", str(port)], cwd=folder, env=env, **files)
     errors: list[str] = []
     reader = threading.Thread(target=lambda: errors.extend(process.stderr), daemon=True)
     reader.start()
@@ -95,7 +97,7 @@ def serving(*arguments: str, command: tuple[str, ...] = (sys.executable, "-m", "
 class Server:
     """A running server, asked as its page asks it."""
 
-    def __init__(self, process: subprocess.Popen, client: httpx.Client, port: int, line: str, errors: list[str]) -> None:
+    def __init__(self, process: Started, client: httpx.Client, port: int, line: str, errors: list[str]) -> None:
         self.process, self.client, self.port, self.line, self.errors = process, client, port, line, errors
 
     def upload(self, data: bytes, name: str = "picture.png", client: httpx.Client | None = None) -> httpx.Response:

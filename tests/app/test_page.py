@@ -12,7 +12,7 @@ from html import unescape
 import pytest
 from app.serving import environment, file_object, make_bundle, picture, serving
 from PIL import Image
-from running import REPOSITORY
+from running import completed
 
 from cifar_lit.app.answers import about
 from cifar_lit.app.page import Answerer, card
@@ -141,8 +141,7 @@ def test_shelf_keeps_few_networks(tmp_path):
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "cifar_lit.app", *arguments], cwd=REPOSITORY, env=environment(), text=True,
-                          capture_output=True, timeout=120)  # fmt: skip
+    return completed(["-m", "cifar_lit.app", *arguments], env=environment(), timeout=120)
 
 
 @pytest.mark.slow

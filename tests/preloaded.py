@@ -1,0 +1,22 @@
+"""What the server of tests/running.py has imported before it forks: all that a run and the commands import, and no more.
+
+Nothing here may start a thread, read a test's settings or compute with torch: a child would inherit the result.
+"""
+
+import os
+from importlib import import_module
+from importlib.util import find_spec
+
+_before = dict(os.environ)
+MODULES = (
+    "train", "cifar_lit.experiment", "cifar_lit.augment.per_image", "cifar_lit.callbacks.prune", "cifar_lit.cli.sweepers",
+    "hydra._internal.core_plugins.basic_launcher", "hydra._internal.core_plugins.basic_sweeper",
+    "hydra_plugins.hydra_joblib_launcher._core", "joblib.externals.loky", "matplotlib.backends.backend_agg", "rich.table",
+    "rich.progress", "optuna", "sqlalchemy.dialects.sqlite", "alembic.command", "cifar_lit.app.serve", "cifar_lit.export",
+    "cifar_lit.explain.__main__", "cifar_lit.robustness.__main__", "cifar_lit.convert.__main__", "wandb",
+)  # fmt: skip
+for _name in MODULES:
+    if find_spec(_name.partition(".")[0]):
+        import_module(_name)
+# Settings that the imports themselves make, as in any process that imports them.
+SETTINGS = {name: value for name, value in os.environ.items() if _before.get(name) != value}
