@@ -10,7 +10,6 @@ import logging
 import os
 import shutil
 import struct
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ from torch import Tensor, nn
 from cifar_lit import bundle
 from cifar_lit.atomic import writing
 from cifar_lit.bundle import CheckpointError, Facts, digest, regular
+from cifar_lit.convert.archive import opened
+from cifar_lit.convert.limits import ConvertError
 from cifar_lit.model.registry import build
 
 log = logging.getLogger(__name__)
@@ -61,12 +62,10 @@ def read(path: Path) -> dict[str, Any]:
     """The contents of a Lightning checkpoint, on the CPU; no code in it is run. Raises CheckpointError."""
     verify(path)
     try:
-        with zipfile.ZipFile(path) as file:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in file.infolist()):  # torch.save compresses nothing
-                raise CheckpointError(f"{path}: refused: it is compressed, and may be larger than it looks")
-        contents = torch.load(path, map_location="cpu", weights_only=True)
-    except CheckpointError:
-        raise
+        with opened(path):  # the seal is no signature, and what torch reads without running code can still hang or crash it
+            contents = torch.load(path, map_location="cpu", weights_only=True)
+    except ConvertError as error:
+        raise CheckpointError(f"{path}: refused: {str(error).removeprefix(f'{path}: ')}") from None
     except Exception:  # a foreign pickle can fail in any way, and torch's message advises to run its code
         raise CheckpointError(f"{path}: refused: it holds more than tensors and plain values, or is no checkpoint") from None
     if not isinstance(contents, dict) or "state_dict" not in contents:
@@ -140,10 +139,12 @@ def load(path: Path | str) -> tuple[nn.Module, Facts]:
         raise CheckpointError(f"{path}: no checkpoint of this project: python -m cifar_lit.convert makes a bundle of such files")
     contents = read(path)
     try:
-        facts = Facts.of(contents["facts"])
+        facts, weights = Facts.of(contents["facts"]), network_weights(contents)
+        if sum(tensor.numel() * tensor.element_size() for tensor in weights.values()) > path.stat().st_size:
+            raise ValueError("its weights are more than the file")  # one number can stand for a terabyte
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: does not say what network it is: {' '.join(str(error).split())[:300]}") from None
-    return _filled(path, facts, network_weights(contents)), facts
+    return _filled(path, facts, weights), facts
 
 
 def _load_bundle(folder: Path) -> tuple[nn.Module, Facts]:
@@ -164,12 +165,15 @@ def _filled(source: Path, facts: Facts, weights: dict[str, Tensor]) -> nn.Module
         if isinstance(stages, list) and sum(size for size in stages if isinstance(size, int)) > len(weights):
             raise ValueError("it describes more layers than it has weights")  # would take for ever to build
         with torch.device("meta"):  # shapes first: a description of terabytes must not be allocated
-            shapes = {name: tensor.shape for name, tensor in build(facts.network).state_dict().items()}
+            described = build(facts.network).state_dict()
+        shapes, dtypes = ({name: getattr(each, what) for name, each in described.items()} for what in ("shape", "dtype"))
         for name in sorted(shapes.keys() | weights.keys()):
             if name not in weights or name not in shapes:
                 raise ValueError(f"{'missing' if name in shapes else 'unknown'} weight {name}")
             if weights[name].shape != shapes[name]:
                 raise ValueError(f"weight {name} is {list(weights[name].shape)}, by the description {list(shapes[name])}")
+            if weights[name].is_floating_point() != dtypes[name].is_floating_point:
+                raise ValueError(f"weight {name} is of {weights[name].dtype}, by the description of {dtypes[name]}")
         net = build(facts.network)
         net.load_state_dict(weights, strict=True)
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, RecursionError, ModuleNotFoundError) as error:

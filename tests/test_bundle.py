@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 
 import pytest
@@ -95,6 +96,56 @@ def test_a_checkpoint_that_does_not_say_what_it_is(tmp_path):
         AtomicCheckpointIO().save_checkpoint({"state_dict": {}, "facts": facts}, tmp_path / "a.ckpt")
         with pytest.raises(CheckpointError, match="does not say what network it is"):
             checkpoint.load(tmp_path / "a.ckpt")
+
+
+def sealed(path, contents):
+    AtomicCheckpointIO().save_checkpoint({"facts": FACTS.plain()} | contents, path)
+    return path
+
+
+def trained():
+    return {f"net.{key}": value for key, value in network().state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"callbacks": [1]},
+        {"callbacks": {"EMA": {}}},
+        {"state_dict": [1]},
+        {"state_dict": {1: torch.zeros(1)}},
+        {"state_dict": {"net.fc.weight": "text"}},
+        {"state_dict": {key: value.long() for key, value in trained().items()}},
+        {"state_dict": {key: torch.zeros(1).expand(1 << 30, 1 << 10) for key in trained()}},  # terabytes, of one number
+    ],
+    ids=["callbacks", "average", "list", "number", "text", "integers", "stretched"],
+)
+def test_a_sealed_checkpoint_of_anything_gets_one_line(tmp_path, spoilt):
+    """The seal tells of damage; anybody can write one."""
+    path = sealed(tmp_path / "a.ckpt", {"state_dict": trained()} | spoilt)
+    with pytest.raises(CheckpointError) as refused:
+        checkpoint.load(path)
+    assert "\n" not in str(refused.value) and str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["deep", "shared"])
+def test_a_sealed_key_neither_hangs_nor_crashes_the_reader(tmp_path, key):
+    """torch.load without code still hashes what a file makes a key: the deep one ends the process, the shared one never ends."""
+    if key == "deep":
+        pickled = b")" + b"\x85" * 300_000  # () in a tuple in a tuple ...
+    else:
+        pickled = b")" + b"".join(
+            b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(100)
+        )  # (x, x), of which each is ...
+    path = sealed(tmp_path / "a.ckpt", {"state_dict": {}})
+    with zipfile.ZipFile(path) as file:
+        entries = {entry.filename: file.read(entry) for entry in file.infolist()}
+    with zipfile.ZipFile(path, "w") as file:
+        for name, data in entries.items():
+            file.writestr(name, b"\x80\x02}(" + pickled + b"K\x01u." if name.endswith("data.pkl") else data)
+    checkpoint.seal(path)
+    with pytest.raises(CheckpointError, match="refused: .*tuple as a key"):
+        checkpoint.load(path)
 
 
 def test_another_programs_file_is_told_the_way(tmp_path):

@@ -36,7 +36,7 @@ ARROWS = {
     "callbacks": {"checkpoint", "runs", "task"},
     "trainer": {"checkpoint", "memory"},
     "data": {"augment", "pictures"},
-    "checkpoint": {"bundle", "model"},
+    "checkpoint": {"bundle", "convert", "model"},
     "bundle": set(),
     "hub": {"bundle", "checkpoint"},
     "pictures": set(),
