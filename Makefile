@@ -44,10 +44,10 @@ app: $(READY) ## the web page over the networks in runs/: make app ARGS="runs/qu
 	@$(PY) -m cifar_lit.app $(if $(filter command line environment,$(origin ARGS)),$(ARGS))
 
 test: $(READY) ## all tests; those on real images need CIFAR100_ROOT
-	@$(PY) -m pytest -n $(WORKERS)
+	@$(PY) -m pytest -n $(WORKERS) --dist worksteal
 
 test-fast: $(READY) ## the tests without whole runs, in three minutes on two cores
-	@$(PY) -m pytest -n $(WORKERS) -m "not slow"
+	@$(PY) -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
 test-gpu: $(READY) ## the tests that need a GPU
 	@$(PY) -m pytest -m gpu

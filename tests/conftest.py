@@ -15,6 +15,10 @@ from running import REPOSITORY, Ran
 from cifar_lit import cli  # noqa: F401  registers the resolvers that conf/train.yaml uses
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread_one_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     torch.set_num_threads(1)  # the tests use the cores themselves

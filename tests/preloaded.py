@@ -1,6 +1,7 @@
 """What the server of tests/running.py has imported before it forks: all that a run and the commands import, and no more.
 
-Nothing here may start a thread, read a test's settings or compute with torch: a child would inherit the result.
+Nothing here may start a thread, read a test's settings, compute with torch or put itself into the outputs, as W&B does:
+a child would inherit the result.
 """
 
 import os
@@ -13,7 +14,7 @@ MODULES = (
     "hydra._internal.core_plugins.basic_launcher", "hydra._internal.core_plugins.basic_sweeper",
     "hydra_plugins.hydra_joblib_launcher._core", "joblib.externals.loky", "matplotlib.backends.backend_agg", "rich.table",
     "rich.progress", "optuna", "sqlalchemy.dialects.sqlite", "alembic.command", "cifar_lit.app.serve", "cifar_lit.export",
-    "cifar_lit.explain.__main__", "cifar_lit.robustness.__main__", "cifar_lit.convert.__main__", "wandb",
+    "cifar_lit.explain.__main__", "cifar_lit.robustness.__main__", "cifar_lit.convert.__main__",
 )  # fmt: skip
 for _name in MODULES:
     if find_spec(_name.partition(".")[0]):

@@ -18,6 +18,11 @@ from test_dashboard import drawn, specs
 from cifar_lit.dashboard import push
 
 KEY = "0" * 40
+PROGRAM = ("-m", "cifar_lit.dashboard")
+IMPATIENT = (
+    "-c",
+    "import sys; from cifar_lit.dashboard import __main__, push; push._REQUEST_SECONDS = 2; sys.exit(__main__.main())",
+)
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -25,10 +30,10 @@ def environment(**more: str) -> dict[str, str]:
     return {**inherited, "NETRC": "/nowhere", **more}
 
 
-def command(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+def command(*arguments: str, program: tuple[str, str] = PROGRAM, **more: str) -> subprocess.CompletedProcess[str]:
     """The command. Its output goes to files: W&B's service would keep a pipe open after the command has ended."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        done = Process(["-m", "cifar_lit.dashboard", *arguments], stdout=out, stderr=err, env=environment(**more))
+        done = Process([*program, *arguments], stdout=out, stderr=err, env=environment(**more))
         done.wait(90)
         out.seek(0)
         err.seek(0)
@@ -137,7 +142,8 @@ def test_without_a_network_there_is_one_line(silent):
         listening.bind(("127.0.0.1", 0))
         if silent:  # else nobody listens, and it is refused at once
             listening.listen()
-        done = command(WANDB_BASE_URL=f"http://127.0.0.1:{listening.getsockname()[1]}", WANDB_API_KEY=KEY)
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        done = command(program=IMPATIENT, WANDB_BASE_URL=address, WANDB_API_KEY=KEY)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(("error: W&B: Failed to verify credentials", "error: W&B did not answer within"))
     assert done.stderr.count("\n") == 1

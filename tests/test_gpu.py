@@ -3,7 +3,7 @@
 import pytest
 import torch
 from hydra.utils import instantiate
-from running import TINY
+from running import ANY_MODEL
 from test_conf import CONF, composed
 
 from cifar_lit import checkpoint, runs
@@ -14,7 +14,7 @@ from cifar_lit.seeding import numpy_generator
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
 
-ON_GPU = [item for item in TINY if not item.startswith("trainer.accelerator")] + ["trainer=gpu"]
+ON_GPU = [item for item in ANY_MODEL if not item.startswith("trainer.accelerator")] + ["trainer=gpu"]
 POLICIES = [path.stem for path in sorted((CONF / "augment").glob("*.yaml")) if path.stem != "trivial"]
 MIXES = [path.stem for path in sorted((CONF / "mix").glob("*.yaml"))]
 

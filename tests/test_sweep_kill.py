@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow  # trains
 
 SWEEP = [
     "-m", "data=synthetic", "data.train_per_class=4", "data.test_per_class=2", "data.val_size=100", "data.batch_size=100",
-    "data.image_size=16", "model=resnet8", "trainer=cpu", "trainer.max_epochs=2", "callbacks.progress_bar=null",
+    "model=resnet8", "model.stem=imagenet", "trainer=cpu", "trainer.max_epochs=2", "callbacks.progress_bar=null",
     "optim=sgd_cosine,adam_onecycle", "optimizer.lr=0.01,0.1", "model.dropout=0,0.1", "seed=1,2,3,4",
 ]  # fmt: skip
 JOBS, KILLS = 32, 10
@@ -63,15 +63,16 @@ def test_closing_table_reads_rows(tmp_path):
     assert closing_table(tmp_path / "a") == ["│ 0 │ seed=1 "]
 
 
+@pytest.mark.long
 def test_killed_ten_times(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     disturbed, whole = tmp_path / "disturbed", tmp_path / "whole"
-    parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    launchers = ([], ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"])  # jobs in one process, and in workers
     chance = random.Random(0)
     done: dict[str, int] = {}
     kills = 0
     while kills < KILLS:
-        with sweeping(disturbed, *([] if kills % 3 else parallel)) as process:  # jobs in workers, or in one process: no imports
+        with sweeping(disturbed, *launchers[kills % 3 == 2]) as process:
             # Jobs run from the first sign of one, after the imports; some kills fall before it.
             limit, before = time.monotonic() + 60, len(list(disturbed.glob("*/.started")))
             imports = chance.random() < 0.8

@@ -115,7 +115,7 @@ def initialise(net: nn.Module, init: str = "kaiming") -> None:
     pass their channel on, and the others keep PyTorch's own (Zagoruyko & Komodakis 2017; Jordan 2024).
     """
     for module in net.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and not module.weight.is_meta:  # there is nothing to fill, and a try takes long
             if init == "dirac":
                 nn.init.dirac_(module.weight.data[: module.in_channels])
             else:
