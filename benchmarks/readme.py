@@ -60,6 +60,14 @@ def benchmarks() -> str:
     ]
     lines[-1] += f" step takes {waits['one step']:.1f} s, of which importing torch and Lightning are {waits['import all']:.1f} s"
     lines[-1] += " (`python -m benchmarks.startup`)."
+    one = result("predict_speed")
+    taken, ratio = one["milliseconds"], one["ratio"]["Predictor"]
+    lines += [
+        "",
+        f"One image through `Predictor`, file to five classes, takes {taken['Predictor']:.1f} ms on one thread with `{one['model']}`,",
+    ]
+    lines[-1] += f' {ratio:.2f} times the bare forward pass, and {taken["Predictor, onnx"]:.1f} ms with `runtime="onnx"`'
+    lines[-1] += " (`python -m benchmarks.predict_speed`)."
     return "\n".join(lines)
 
 

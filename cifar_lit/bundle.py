@@ -195,7 +195,9 @@ def save(folder: Path, weights: Mapping[str, "Tensor"], facts: Facts, card: str)
     """Write a bundle, whole or not at all, over the one that was there. weights: the network's state dict."""
     from safetensors.torch import save_file  # imports torch, which reading the facts does not need
 
+    folder = folder.absolute()  # `.` has no name to put another folder beside
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
@@ -208,7 +210,6 @@ def save(folder: Path, weights: Mapping[str, "Tensor"], facts: Facts, card: str)
         (part / CARD).write_text(card)
         for file in part.iterdir():
             sync(file)
-        old = folder.with_name(f".{folder.name}.old")
         if folder.exists():
             os.replace(folder, old)
         os.replace(part, folder)
@@ -216,6 +217,8 @@ def save(folder: Path, weights: Mapping[str, "Tensor"], facts: Facts, card: str)
         shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
+        if old.exists() and not folder.exists():
+            os.replace(old, folder)
         raise
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from cifar_lit.bundle import Facts
 
 _HEAD = """---
-license: mit
+license: {license}
 library_name: cifar_lit
 pipeline_tag: image-classification
 {datasets}metrics: [accuracy]
@@ -89,16 +89,16 @@ def write(facts: Facts, summary: dict[str, Any]) -> str:
         git=summary["git"] or "not in a checkout",
         overrides=" ".join(summary["overrides"]),
     )
-    return _around(facts, measured)
+    return _around(facts, measured, "mit")
 
 
-def converted(facts: Facts, source: str) -> str:
-    """The text of the card of weights that came from somewhere else; source: the name of their file."""
+def converted(facts: Facts, source: str, license: str = "unknown") -> str:
+    """The text of the card of weights that came from somewhere else; source: the name of their file. license: theirs."""
     said = "".join(f"- {note}\n" for note in facts.notes)
-    return _around(facts, f"\nConverted from `{source}`. Nothing was measured.\n\n{said}")
+    return _around(facts, f"\nConverted from `{source}`. Nothing was measured.\n\n{said}", license)
 
 
-def _around(facts: Facts, middle: str) -> str:
+def _around(facts: Facts, middle: str, license: str) -> str:
     height, width = facts.image_size
     described = ", ".join(f"{name} {value}" for name, value in facts.network.items() if name not in ("network", "num_classes"))
     if facts.temperature is None:
@@ -106,6 +106,7 @@ def _around(facts: Facts, middle: str) -> str:
     else:
         calibration = f"Probabilities are calibrated: logits are divided by {facts.temperature:.4f}, fitted on held-out images."
     head = _HEAD.format(
+        license=license,
         datasets=_DATASETS.get(facts.data, ""),
         title=facts.title,
         classes=len(facts.classes),

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from cifar_lit import bundle
 from cifar_lit.atomic import writing
 from cifar_lit.bundle import CheckpointError, Facts, digest, regular
-from cifar_lit.convert.archive import opened
-from cifar_lit.convert.limits import ConvertError
 from cifar_lit.model.registry import build
+from cifar_lit.pickles.archive import opened
+from cifar_lit.pickles.limits import ConvertError
 
 log = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ Only the files of a bundle are ever fetched or sent, and what is fetched is chec
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,7 +81,9 @@ def push_to_hub(
     folder = Path(folder)
     folder = folder if bundle.is_bundle(folder) else folder / "model"
     facts = bundle.read(folder)
-    bundle.verified(folder, WEIGHTS)
+    exports = [ONNX] if ONNX in facts.exports else []
+    for name_of_file in (WEIGHTS, *exports):
+        bundle.verified(folder, name_of_file)
     api = HfApi(token=token)
     try:
         made = api.create_repo(name, private=private, exist_ok=True)
@@ -88,7 +91,7 @@ def push_to_hub(
             repo_id=made.repo_id,
             folder_path=folder,
             # Not model.pt2, which is unpickled where it is loaded.
-            allow_patterns=[CONFIG, WEIGHTS, CARD, *({ONNX} & facts.exports.keys())],
+            allow_patterns=[CONFIG, WEIGHTS, CARD, *exports],
             commit_message=message,
         )
     except HFValidationError as error:
@@ -115,7 +118,11 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         print(push_to_hub(given.bundle, given.name, private=given.private))
+    except KeyboardInterrupt:
+        return 130
     except (CheckpointError, OSError) as error:
+        if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
+            raise
         print(f"error: {' '.join(str(error).split())[:400]}", file=sys.stderr)
         return 1
     return 0

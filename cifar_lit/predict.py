@@ -52,6 +52,8 @@ class Predictor:
         self.net: Any = None
         self.device = "cpu"
         if runtime == "onnx":
+            if device not in ("auto", "cpu"):
+                raise ValueError(f"device={device}: runtime=onnx computes on the CPU; allowed is auto, cpu")
             self.facts, self._forward = _onnx(Path(path))
         else:
             self.facts, self.net, self.device, self._forward = _torch(Path(path), device)
@@ -60,11 +62,18 @@ class Predictor:
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, revision: str | None = None, token: str | None = None, **options: Any
+        cls,
+        name: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        local_files_only: bool = False,
+        **options: Any,
     ) -> "Predictor":
         """The predictor of a folder, or of `user/name` on the Hugging Face Hub. Raises CheckpointError."""
         onnx = options.get("runtime") == "onnx"
-        return cls(hub.fetch(name, revision=revision, token=token, onnx=onnx), **options)
+        place = hub.fetch(name, revision=revision, token=token, local_files_only=local_files_only, onnx=onnx)
+        return cls(place, **options)
 
     def prepare(self, picture: Picture, name: str | None = None) -> np.ndarray:
         """A picture as the network sees it: (H, W, 3) uint8. Raises PictureError, in which it is called `name`."""
@@ -98,7 +107,10 @@ class Predictor:
         if top < 1:
             raise ValueError(f"top={top}: allowed is 1 or more")
         guesses = []
-        for row in self._softmax(self._forward(self.normalise(pixels))):
+        logits = self._forward(self.normalise(pixels))
+        if not np.isfinite(logits).all():
+            raise ValueError("the network's answers are no numbers (NaN or infinite): its training has diverged")
+        for row in self._softmax(logits):
             best = np.argsort(-row, kind="stable")[:top]
             guesses.append([Guess(int(i), self.facts.classes[i], self.facts.superclass(int(i)), float(row[i])) for i in best])
         return guesses
@@ -152,7 +164,10 @@ def _onnx(path: Path) -> tuple[Facts, Forward]:
     file = bundle.verified(folder, ONNX)
     import onnxruntime  # slow, and not needed with torch
 
-    session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has a kind for each reason, with nothing but Exception in common
+        raise CheckpointError(f"{file}: cannot be run: {' '.join(str(error).split())[:200]}") from None
 
     def forward(images: np.ndarray) -> np.ndarray:
         return session.run(["logits"], {"images": images})[0]
@@ -191,7 +206,7 @@ def _print(name: str, guesses: list[Guess], as_json: bool) -> None:
     if as_json:
         print(json.dumps({"image": name, "guesses": [asdict(guess) for guess in guesses]}))
         return
-    print(name)
+    print(pictures.one_line(name, 1000))
     for guess in guesses:
         print(f"  {100 * guess.probability:6.2f}%  {guess.label}" + (f"  ({guess.superclass})" if guess.superclass else ""))
 
@@ -222,7 +237,11 @@ def main(arguments: list[str] | None = None) -> int:
                     prepared, predictor.of_pixels(np.stack([p for _, p in prepared]), given.top), strict=True
                 ):
                     _print(name, guesses, given.json)
+    except KeyboardInterrupt:
+        return 130
     except (ValueError, OSError, ModuleNotFoundError) as error:
+        if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
+            raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 1 if bad else 0

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -337,3 +338,25 @@ def test_what_is_not_there(tmp_path):
         checkpoint.load(tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match="no bundle, and no run directory"):
         checkpoint.load(tmp_path)
+
+
+def test_the_old_bundle_is_back_when_the_new_one_cannot_take_its_place(folder, monkeypatch):
+    before, replace_file = (folder / "model.safetensors").read_bytes(), os.replace
+
+    def failing(source, target):
+        if str(source).endswith(".part"):
+            raise OSError("the disk is gone")
+        replace_file(source, target)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(OSError, match="the disk is gone"):
+        bundle.save(folder, network(1).state_dict(), FACTS, "# Another\n")
+    assert (folder / "model.safetensors").read_bytes() == before
+    assert os.listdir(folder.parent) == ["model"]
+
+
+def test_a_bundle_is_written_where_one_stands(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    bundle.save(Path("."), network().state_dict(), FACTS, "# A card\n")
+    assert bundle.is_bundle(tmp_path / "here")

@@ -196,3 +196,47 @@ def test_usage(folder, capsys):
         with pytest.raises(SystemExit) as stop:
             run(capsys, *arguments)
         assert stop.value.code == 2
+
+
+def test_a_name_that_is_no_text_or_commands_a_terminal_is_shown_as_text(folder, tmp_path, capsys):
+    _, images = pictures(2)
+    place = tmp_path / "images"
+    place.mkdir()
+    for name, image in zip((b"a\xff.png", b"b\x1b[31m.png"), images, strict=True):
+        with open(bytes(place) + b"/" + name, "wb") as file:
+            image.save(file, "PNG")
+    assert predict.main([str(folder), str(place), "--top", "1"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("%") == 2, "both are answered"
+    assert "\x1b" not in said
+    said.encode()
+
+
+def test_onnx_has_no_say_in_the_device(folder):
+    with pytest.raises(ValueError, match="runtime=onnx computes on the CPU"):
+        Predictor(folder, runtime="onnx", device="cuda")
+
+
+def test_a_resealed_onnx_file_of_anything_gets_one_line(folder, capsys):
+    (folder / "model.onnx").write_bytes(b"anything")
+    bundle.add_export(folder, folder / "model.onnx")
+    assert predict.main([str(folder), "nothing.png", "--runtime", "onnx"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "model.onnx: cannot be run" in said
+
+
+def test_a_diverged_network_has_no_answer(tmp_path, capsys):
+    weights = network().state_dict()
+    weights["fc.bias"][0] = float("nan")
+    bundle.save(tmp_path / "model", weights, FACTS, "")
+    _, images = pictures(1)
+    [name] = files(tmp_path, images)
+    assert predict.main([str(tmp_path / "model"), str(name), "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and "NaN" in err and err.count("\n") == 1
+
+
+def test_ctrl_c_says_nothing(folder, monkeypatch, capsys):
+    monkeypatch.setattr(Predictor, "prepare", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert predict.main([str(folder), "photo.png"]) == 130
+    assert capsys.readouterr().err == ""

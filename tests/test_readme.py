@@ -38,6 +38,7 @@ def test_measured_targets_are_met():
     assert result("quickstart")["test/acc"] >= 0.431  # a bare ResNet-8 loop in twice the time
     assert result("quickstart")["train_seconds"] < 70
     assert result("speedrun_cpu")["seeds"]["test/acc"]["mean"] >= 0.625  # untuned first tries of a small SpeedNet
+    assert result("predict_speed")["ratio"]["Predictor"] <= 1.1
     fast = result("throughput_cpu")["rows"]
     speeds = {name: [row["images_per_second"] for row in fast if row["trainer"] == name] for name in ("auto", "fast")}
     assert statistics.median(f / a for a, f in zip(speeds["auto"], speeds["fast"], strict=True)) >= 1.2

@@ -30,9 +30,7 @@ def test_what_is_its_own(tmp_path, session):
 
 
 def test_it_says_what_an_interpreter_says(tmp_path):
-    (tmp_path / "script.py").write_text(
-        "import sys; print(__name__, __file__ == sys.argv[0], sys.argv[1:])\nsys.exit('why')\n"
-    )
+    (tmp_path / "script.py").write_text("import sys; print(__name__, __file__ == sys.argv[0], sys.argv[1:])\nsys.exit('why')\n")
     said = [completed([tmp_path / "script.py", "x"], cwd=tmp_path)]
     command = [sys.executable, tmp_path / "script.py", "x"]
     said.append(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True))

@@ -48,7 +48,7 @@ sdk: gradio
 sdk_version: {gradio}
 python_version: "3.12"
 app_file: app.py
-license: mit
+license: {license}
 pinned: false
 ---
 
@@ -72,6 +72,7 @@ def export(folder: Path, source: Path, *, examples: Path | None = None, force: b
     bundle.verified(place, WEIGHTS)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not force:
         raise SpaceError(f"{folder}: not empty; give another folder, or --force to replace the Space in it")
+    folder = folder.absolute()  # `.`, as in a Space that was cloned, has no name to put another folder beside
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
@@ -89,10 +90,21 @@ def export(folder: Path, source: Path, *, examples: Path | None = None, force: b
                 image.save(part / "examples" / f"{number}.png")
         (part / "app.py").write_text(_APP)
         (part / "requirements.txt").write_text("".join(f"{line}\n" for line in requirements(modules, facts)))
-        (part / "README.md").write_text(_README.format(title=json.dumps(facts.title), gradio=version("gradio")))
+        (part / "README.md").write_text(
+            _README.format(title=json.dumps(facts.title), gradio=version("gradio"), license=_license(place / CARD))
+        )
+        (part / ".gitattributes").write_text(
+            "*.safetensors filter=lfs diff=lfs merge=lfs -text\n*.png filter=lfs diff=lfs merge=lfs -text\n"
+        )
         _move(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _license(card: Path) -> str:
+    """What the card of the weights says of their licence."""
+    found = re.search(r"^license: ([a-z0-9.-]+)$", card.read_text() if card.exists() else "", re.MULTILINE)
+    return found.group(1) if found else "unknown"
 
 
 def closure(entry: str) -> dict[str, Path]:

@@ -1,5 +1,6 @@
 """Bundles of other people's checkpoints, without running anything of theirs: `python -m cifar_lit.convert old.pth -o bundle/`."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,10 +9,10 @@ from torch import Tensor
 from cifar_lit import bundle, card
 from cifar_lit.bundle import Facts
 from cifar_lit.convert.architecture import recognise
-from cifar_lit.convert.archive import opened
-from cifar_lit.convert.limits import ConvertError, printable
 from cifar_lit.convert.state import State, find
 from cifar_lit.data import cifar100
+from cifar_lit.pickles.archive import opened
+from cifar_lit.pickles.limits import ConvertError, printable
 
 __all__ = ["ConvertError", "Converted", "Options", "check_output", "read", "write"]
 
@@ -21,13 +22,14 @@ MEAN, STD = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a checkpoint does not say. None: CIFAR-100's, and a note that this is assumed."""
+    """What a checkpoint does not say. None: CIFAR-100's, and a note that this is assumed. license: of the weights."""
 
     classes: tuple[str, ...] | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     image_size: int = cifar100.IMAGE_SIZE
     title: str | None = None
+    license: str = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,7 @@ class Converted:
     format: str
     place: str
     fields: dict[str, str] = field(default_factory=dict)
+    license: str = "unknown"
 
     @property
     def parameters(self) -> int:
@@ -54,10 +57,20 @@ def read(source: Path, options: Options = Options()) -> Converted:  # noqa: B008
         state = find(contents)
         found = recognise(state)
         format_ = contents.format
+    if not re.fullmatch(r"[a-z0-9.-]+", options.license):
+        raise ConvertError(f"license {options.license!r}: give it as the Hub names it, such as mit, apache-2.0 or unknown")
     facts, assumed = _facts(source, found.network, options)
     notes = [*found.notes, *assumed, *state.notes, *_said(state)]
     facts = Facts(**{**vars(facts), "notes": tuple(printable(note, most=600) for note in notes)})
-    return Converted(source=source, facts=facts, weights=found.weights, format=format_, place=state.place, fields=state.fields)
+    return Converted(
+        source=source,
+        facts=facts,
+        weights=found.weights,
+        format=format_,
+        place=state.place,
+        fields=state.fields,
+        license=options.license,
+    )
 
 
 def check_output(folder: Path, *, force: bool = False) -> None:
@@ -73,7 +86,8 @@ def check_output(folder: Path, *, force: bool = False) -> None:
 def write(converted: Converted, folder: Path, *, force: bool = False) -> None:
     """Write the bundle, whole or not at all. Raises ConvertError as `check_output` does, and OSError from the disk."""
     check_output(folder, force=force)
-    bundle.save(folder, converted.weights, converted.facts, card.converted(converted.facts, printable(converted.source.name)))
+    text = card.converted(converted.facts, printable(converted.source.name), converted.license)
+    bundle.save(folder, converted.weights, converted.facts, text)
 
 
 def _facts(source: Path, network: dict[str, object], options: Options) -> tuple[Facts, list[str]]:

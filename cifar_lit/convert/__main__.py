@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cifar_lit.bundle import CheckpointError, regular
 from cifar_lit.convert import Converted, ConvertError, Options, check_output, read, write
-from cifar_lit.convert.limits import printable
+from cifar_lit.pickles.limits import printable
 
 _MOST_BYTES = 1 << 20  # of a file of class names
 
@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
             std=_three(given.std),
             image_size=given.image_size,
             title=given.title,
+            license=given.license,
         )
         if not given.dry_run:
             check_output(given.output, force=given.force)  # before any slow work
@@ -32,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         if not given.dry_run:
             write(converted, given.output, force=given.force)
         _report(converted, None if given.dry_run else given.output)
+    except KeyboardInterrupt:
+        return 130
     except (ConvertError, CheckpointError, OSError) as error:
         if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
             raise
@@ -52,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="of the pixels, of 1; default: CIFAR-100's")
     parser.add_argument("--image-size", type=int, default=32, metavar="PIXELS", help="height and width; default: 32")
     parser.add_argument("--title", help="of the model card; default: the name of the file")
+    parser.add_argument("--license", default="unknown", help="of the weights, as the Hub names it; default: unknown")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is there")
     parser.add_argument("--dry-run", action="store_true", help="only say what is in the file")
     return parser

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from cifar_lit.convert.layouts import Sizes, is_preact, rename, stages
-from cifar_lit.convert.limits import ConvertError
 from cifar_lit.convert.state import State, Stored
 from cifar_lit.model.registry import build
+from cifar_lit.pickles.limits import ConvertError
 
 _STEMS = {3: "cifar", 7: "imagenet"}
 _SHOWN = 6  # names in a message

@@ -8,7 +8,7 @@ What no rule knows keeps its name, and is refused where the network has no such 
 import re
 from collections.abc import Iterable
 
-from cifar_lit.convert.limits import ConvertError
+from cifar_lit.pickles.limits import ConvertError
 
 # Wrappers: DataParallel, torch.compile, and attributes that hold the network.
 _ANYWHERE = re.compile(r"(^|\.)(module|_orig_mod)\.")

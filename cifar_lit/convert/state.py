@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from cifar_lit.convert.archive import Contents
-from cifar_lit.convert.limits import ConvertError, printable
-from cifar_lit.convert.records import Record, show
-from cifar_lit.convert.tensors import Array, Weight
+from cifar_lit.pickles.archive import Contents
+from cifar_lit.pickles.limits import ConvertError, printable
+from cifar_lit.pickles.records import Record, show
+from cifar_lit.pickles.tensors import Array, Weight
 
 # What the weights are called where there is more beside them, the likeliest first.
 _KEYS = (

@@ -47,7 +47,9 @@ def expected(folder: Path) -> list[tuple[str, str]]:
 
 
 def test_what_is_in_it(space):
-    assert {path.name for path in space.iterdir()} == {"app.py", "requirements.txt", "README.md", "bundle", "cifar_lit"}
+    assert {path.name for path in space.iterdir()} == {
+        "app.py", "requirements.txt", "README.md", ".gitattributes", "bundle", "cifar_lit",
+    }  # fmt: skip
     assert {path.name for path in (space / "bundle").iterdir()} == {"config.json", "model.safetensors", "README.md"}
     assert (space / "cifar_lit" / "app" / "style.css").exists() and (space / "cifar_lit" / "app" / "script.js").exists()
     for room in ("data", "augment", "task.py", "experiment.py", "app/space.py", "trainer.py"):
@@ -67,7 +69,8 @@ def test_front_matter(space):
     _, head, _ = (space / "README.md").read_text().split("---\n", 2)
     told = dict(line.split(": ", 1) for line in head.strip().splitlines())
     assert json.loads(told["title"]) == 'a "title": with marks'
-    assert (told["sdk"], told["app_file"], told["license"]) == ("gradio", "app.py", "mit")
+    assert (told["sdk"], told["app_file"], told["license"]) == ("gradio", "app.py", "unknown"), "as its card says"
+    assert "*.safetensors filter=lfs" in (space / ".gitattributes").read_text(), "else the Hub refuses large files"
     assert re.fullmatch(r"\d+\.\d+\.\d+", told["sdk_version"])
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from cifar_lit.convert.builders import storage_dtype
-from cifar_lit.convert.limits import DIMENSIONS, DIRECTORY_BYTES, PICKLE_BYTES, ConvertError
-from cifar_lit.convert.tensors import DTYPES, Storage, Weight
-from cifar_lit.convert.unpickle import Machine
+from cifar_lit.pickles.builders import storage_dtype
+from cifar_lit.pickles.limits import DIMENSIONS, DIRECTORY_BYTES, PICKLE_BYTES, ConvertError
+from cifar_lit.pickles.tensors import DTYPES, Storage, Weight
+from cifar_lit.pickles.unpickle import Machine
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first of the pickles that torch wrote before 1.6
 _PROTOCOL = 1001

@@ -10,10 +10,10 @@ import pickletools
 from collections.abc import Callable, Sized
 from typing import IO, Any
 
-from cifar_lit.convert.builders import call, check_name
-from cifar_lit.convert.limits import COPIED, DIMENSIONS, KEYS, OPCODES, PICKLE_BYTES, ConvertError
-from cifar_lit.convert.records import Name, Record
-from cifar_lit.convert.tensors import Array, NumpyType, Weight
+from cifar_lit.pickles.builders import call, check_name
+from cifar_lit.pickles.limits import COPIED, DIMENSIONS, KEYS, OPCODES, PICKLE_BYTES, ConvertError
+from cifar_lit.pickles.records import Name, Record
+from cifar_lit.pickles.tensors import Array, NumpyType, Weight
 
 _LINE = 1 << 16  # of the text opcodes
 _MEMO = 1 << 32

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from cifar_lit.convert import ConvertError
-from cifar_lit.convert.records import Name, Record, show
-from cifar_lit.convert.tensors import Array
-from cifar_lit.convert.unpickle import Machine
+from cifar_lit.pickles.records import Name, Record, show
+from cifar_lit.pickles.tensors import Array
+from cifar_lit.pickles.unpickle import Machine
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from cifar_lit.convert.limits import printable
+from cifar_lit.pickles.limits import printable
 
 _SHOWN = 12  # entries of a container
 

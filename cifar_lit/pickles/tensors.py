@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifar_lit.convert.limits import DIMENSIONS, ConvertError
+from cifar_lit.pickles.limits import DIMENSIONS, ConvertError
 
 # The storages that torch has written by class; the untyped one counts bytes.
 STORAGES = {

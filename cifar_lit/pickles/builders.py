@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from cifar_lit.convert.limits import ConvertError
-from cifar_lit.convert.records import Name, Record
-from cifar_lit.convert.tensors import DTYPES, STORAGES, Array, NumpyType, Storage, Weight
+from cifar_lit.pickles.limits import ConvertError
+from cifar_lit.pickles.records import Name, Record
+from cifar_lit.pickles.tensors import DTYPES, STORAGES, Array, NumpyType, Storage, Weight
 
 # No checkpoint needs these. A file that names them is not worth a second look, though it could do nothing here.
 _RUNS = {

@@ -1,0 +1,1 @@
+"""Files with pickles in them, read as plain data: nothing in them is run."""
