@@ -64,7 +64,7 @@ def benchmarks() -> str:
     taken, ratio = one["milliseconds"], one["ratio"]["Predictor"]
     lines += [
         "",
-        f"One image through `Predictor`, file to five classes, takes {taken['Predictor']:.1f} ms on one thread with `{one['model']}`,",
+        f"One image through `Predictor` (`{one['model']}`, one thread, file to five classes) takes {taken['Predictor']:.1f} ms,",
     ]
     lines[-1] += f' {ratio:.2f} times the bare forward pass, and {taken["Predictor, onnx"]:.1f} ms with `runtime="onnx"`'
     lines[-1] += " (`python -m benchmarks.predict_speed`)."
