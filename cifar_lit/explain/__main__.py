@@ -79,6 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
         out = given.out or (runs.run_of(Path(given.bundle)) or Path()) / "explain"
         for path in study.run(Request(bundle=given.bundle, out=out, root=given.root, device=given.device, **options)):
             print(path)
+            if path.suffix == ".md":
+                print(path.read_text(), end="")
     except (ValueError, OSError, ModuleNotFoundError) as error:
         if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
             raise

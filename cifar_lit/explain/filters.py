@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from cifar_lit.explain import draw
+from cifar_lit.explain import draw, verdicts
 from cifar_lit.explain.layers import Layer, last_spatial, trace, twin
 from cifar_lit.explain.request import Request, samples
 
@@ -21,7 +21,7 @@ MOST_IMAGES = 12
 
 
 def run(request: Request) -> list[Path]:
-    """Write filters.png and feature_maps.png. Returns the files."""
+    """Write filters.png, feature_maps.png and filters.md. Returns the files."""
     if len(request.images) > MOST_IMAGES:
         raise ValueError(f"--images: {len(request.images)} are given, allowed are {MOST_IMAGES} in one picture")
     predictor = request.predictor
@@ -37,9 +37,14 @@ def run(request: Request) -> list[Path]:
     names = [sample.name if sample.truth is None else predictor.facts.classes[sample.truth] for sample in shown]
     weight = net.get_submodule(first.name).weight
     assert isinstance(weight, Tensor)
+    seen = outputs(net, layers, images)
+    words = verdicts.filters(
+        weight.detach().float().cpu().numpy(), [(layer.name, maps) for layer, maps in zip(layers, seen, strict=True)]
+    )
     return [
         draw.write(_filters(weight, first, title), request.out / "filters.png"),
-        draw.write(_maps(outputs(net, layers, images), layers, pixels, names, title), request.out / "feature_maps.png"),
+        draw.write(_maps(seen, layers, pixels, names, title), request.out / "feature_maps.png"),
+        verdicts.write(f"Filters of {title}", words, request.out / "filters.md"),
     ]
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
 from cifar_lit.atomic import writing
-from cifar_lit.explain import draw, landscape
+from cifar_lit.explain import draw, landscape, verdicts
 from cifar_lit.explain.landscape import NETS, Grid, Probe
 from cifar_lit.explain.request import Request
 from cifar_lit.model.registry import build
@@ -22,6 +22,7 @@ from cifar_lit.seeding import derive, numpy_generator
 
 POINTS, IMAGES, RANGE = 21, 500, 1.0
 _SAVE_SECONDS = 5.0
+_ALONG = ("first direction (filter lengths)", "second direction (filter lengths)")
 _HIGHEST = 1e4  # losses above are drawn as this: far from the weights they grow without limit
 _MOST_IMAGES = 50_000
 
@@ -52,6 +53,7 @@ def run(request: Request) -> list[Path]:
         _write_table(grid, request.out / "loss_landscape.csv"),
         draw.write(_losses(grid, about), request.out / "loss_landscape.png"),
         draw.write(_accuracies(grid, about), request.out / "accuracy_landscape.png"),
+        verdicts.write(f"Landscape of {about}", verdicts.landscape(grid.steps, grid.loss), request.out / "loss_landscape.md"),
     ]
 
 
@@ -125,7 +127,7 @@ def _losses(grid: Grid, about: str) -> Figure:
         solid.set_zlim(low, high)
         ticks = np.linspace(low, high, 5)
         solid.set_zticks(ticks, [f"{10**tick:.2g}" for tick in ticks])
-        solid.set(xlabel="first direction", ylabel="second direction", zlabel="loss")
+        solid.set(xlabel=_ALONG[0], ylabel=_ALONG[1], zlabel="cross-entropy (nats)")
         solid.view_init(elev=28, azim=-58)
     ends = np.geomspace(least, most, 7)
     bar = figure.colorbar(ScalarMappable(norm, "viridis"), ax=[places["c0"], places["c1"]], ticks=ends, format="%.3g")
@@ -156,7 +158,7 @@ def _contours(axes: Axes, grid: Grid, values: np.ndarray, lines: np.ndarray, nor
         axes.clabel(drawn, fmt=form, fontsize=7)
     axes.plot(0, 0, "+", color="#d55e00", markersize=10, markeredgewidth=2)
     axes.locator_params(nbins=5)
-    axes.set(xlabel="first direction", ylabel="second direction", aspect="equal")
+    axes.set(xlabel=_ALONG[0], ylabel=_ALONG[1], aspect="equal")
 
 
 def _middle(grid: Grid) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch.nn import functional as F
 
 from cifar_lit.atomic import writing
-from cifar_lit.explain import draw
+from cifar_lit.explain import draw, verdicts
 from cifar_lit.explain.request import Request, samples
 
 STRIDES, PADDINGS = (1, 2, 3), (0, 1, 2)
@@ -45,16 +45,19 @@ def maps(pixels: np.ndarray) -> list[Map]:
 
 
 def run(request: Request) -> list[Path]:
-    """Write stride_padding.png and stride_padding.csv. Returns the files."""
+    """Write stride_padding.png, stride_padding.csv and stride_padding.md. Returns the files."""
     if len(request.images) > 1:
         raise ValueError(f"--images: {len(request.images)} are given, stride_padding shows one")
     (sample,) = samples(request, 1)
     facts = request.predictor.facts
     name = sample.name if sample.truth is None else f"{sample.name}, {facts.classes[sample.truth]}"
     found = maps(sample.pixels)
+    height, width = sample.pixels.shape[:2]
+    words = verdicts.stride_padding((height, width), len(KERNEL), [(made.stride, made.padding, made.values) for made in found])
     return [
         draw.write(_figure(sample.pixels, found, name), request.out / "stride_padding.png"),
         _table(sample.pixels.shape[:2], found, request.out / "stride_padding.csv"),
+        verdicts.write(f"Stride and padding, on {name}", words, request.out / "stride_padding.md"),
     ]
 
 

@@ -65,7 +65,9 @@ def test_maps_are_what_left_the_layer(predictor_of):
 def test_pictures_are_written(bundle_of, tmp_path, capsys, network):
     assert main([str(bundle_of(network)), "--what", "filters", "-o", str(tmp_path / "out")]) == 0
     paths = [str(tmp_path / "out" / name) for name in ("filters.png", "feature_maps.png")]
-    assert capsys.readouterr().out.splitlines() == paths
+    said = capsys.readouterr().out.splitlines()
+    assert said[:3] == [*paths, str(tmp_path / "out" / "filters.md")]
+    assert "filters are nearly dead" in said[5]
     for path in paths:
         with Image.open(path) as image:
             assert image.info["dpi"][0] >= 149.9 and min(image.size) > 300

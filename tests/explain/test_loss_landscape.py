@@ -92,7 +92,9 @@ def test_the_command(bundle_of, tmp_path, capsys):
     command = [str(bundle_of(resnet8)), "--what", "loss_landscape", *SMALL, "-o", str(out)]
     assert main(command) == 0
     names = ["loss_landscape.npz", "loss_landscape.csv", "loss_landscape.png", "accuracy_landscape.png"]
-    assert capsys.readouterr().out.splitlines() == [str(out / name) for name in names]
+    said = capsys.readouterr().out.splitlines()
+    assert said[:5] == [str(out / name) for name in [*names, "loss_landscape.md"]]
+    assert "\n".join(said[5:]) + "\n" == (out / "loss_landscape.md").read_text()
     table = rows(out / "loss_landscape.csv")
     assert [row["network"] for row in table] == ["trained"] * 9 + ["untrained"] * 9
     assert all(float(row["loss"]) > 0 and 0 <= float(row["acc"]) <= 1 for row in table)

@@ -32,7 +32,9 @@ def test_a_map_is_the_convolution():
 def test_the_command_writes_a_picture_and_a_table(bundle_of, tmp_path, capsys):
     out = tmp_path / "out"
     assert main([str(bundle_of(resnet8)), "--what", "stride_padding", "-o", str(out)]) == 0
-    assert capsys.readouterr().out.splitlines() == [str(out / "stride_padding.png"), str(out / "stride_padding.csv")]
+    said = capsys.readouterr().out.splitlines()
+    assert said[:3] == [str(out / f"stride_padding.{kind}") for kind in ("png", "csv", "md")]
+    assert said[5] == "- stride 1 with padding 1 keeps the size of 32x32 (a kernel of 3x3)."
     with open(out / "stride_padding.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["map height"]) for row in rows] == [30, 32, 34, 15, 16, 17, 10, 11, 12]
