@@ -202,11 +202,13 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str], outp
 def _program(arguments: list[str]) -> None:
     if arguments[0] == "-m":
         sys.argv = arguments[1:]
+        main = f"{arguments[1]}.__main__"
+        sys.modules.pop(main if main in sys.modules else arguments[1], None)  # runpy warns of what was imported before it is run
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
     elif arguments[0] == "-c":
         sys.argv = ["-c", *arguments[2:]]
-        main = sys.modules["__main__"] = ModuleType("__main__")
-        exec(compile(arguments[1], "<string>", "exec"), main.__dict__)
+        program = sys.modules["__main__"] = ModuleType("__main__")
+        exec(compile(arguments[1], "<string>", "exec"), program.__dict__)
     else:
         sys.argv = list(arguments)
         runpy.run_path(arguments[0], run_name="__main__")
