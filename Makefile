@@ -46,7 +46,7 @@ app: $(READY) ## the web page over the networks in runs/: make app ARGS="runs/qu
 test: $(READY) ## all tests; those on real images need CIFAR100_ROOT
 	@$(PY) -m pytest -n $(WORKERS) --dist worksteal
 
-test-fast: $(READY) ## the tests without whole runs, in three minutes on two cores
+test-fast: $(READY) ## the tests without whole runs and hundreds of cases
 	@$(PY) -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
 test-gpu: $(READY) ## the tests that need a GPU

@@ -96,6 +96,7 @@ def assert_refused(ran: Ran, *words: str) -> None:
         ("resume=nowhere", ["nowhere"]),
     ],
 )
+@pytest.mark.slow
 def test_values(train, untouched, argument, words):
     if argument.startswith("trainer="):
         tiny = [item for item in TINY if not item.startswith("trainer.accelerator")]

@@ -29,6 +29,7 @@ def composed(*overrides: str) -> DictConfig:
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
+@pytest.mark.slow
 def test_every_option_composes_and_says_what_it_is(group, option):
     if group == "callbacks" and option == "standard":
         return  # always part of the configuration

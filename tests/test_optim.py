@@ -57,6 +57,7 @@ def test_every_algorithm_has_a_file():
 
 
 @every_conf
+@pytest.mark.slow
 def test_lowers_the_loss_of_a_small_net(name):
     net = small_net()
     optimizer = optimizer_of(name)(net)
@@ -68,6 +69,7 @@ def test_lowers_the_loss_of_a_small_net(name):
 
 
 @every_conf
+@pytest.mark.slow
 def test_state_round_trip_goes_on_alike(name, tmp_path):
     net = small_net()
     optimizer = optimizer_of(name)(net)

@@ -101,6 +101,7 @@ def test_a_stream_keeps_order_and_holds_one_batch(folder):
     assert list(predictor.stream([])) == [] and predictor.logits([]).shape == (0, 5)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_whatever_the_number(folder):
     code = (
         "import resource, sys, numpy as np; from cifar_lit.predict import Predictor;"

@@ -100,6 +100,7 @@ def test_accuracy_under_mixing_is_scored_against_the_dominant_label():
     assert task.training_tally.compute()["acc"] == 1.0
 
 
+@pytest.mark.slow
 def test_importing_and_stepping_warn_of_nothing(tmp_path):
     """In a process of its own, where every warning is an error from the first import on."""
     step = (

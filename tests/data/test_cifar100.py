@@ -487,6 +487,7 @@ def real_root(root, monkeypatch):
 
 
 @real
+@pytest.mark.slow
 def test_real_images(real_root):
     dataset = cifar100.load(real_root)
     assert dataset.mean == (0.5071, 0.4865, 0.4409) and dataset.std == (0.2673, 0.2564, 0.2762)

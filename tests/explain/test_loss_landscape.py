@@ -104,6 +104,7 @@ def test_the_command(bundle_of, tmp_path, capsys):
     assert not list(out.glob("*.part"))
 
 
+@pytest.mark.slow
 def test_a_stopped_command_goes_on_and_comes_to_the_same(bundle_of, tmp_path, capsys, monkeypatch):
     bundle = str(bundle_of(resnet8))
     assert main([bundle, "--what", "loss_landscape", *SMALL, "-o", str(tmp_path / "whole")]) == 0

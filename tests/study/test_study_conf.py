@@ -47,6 +47,7 @@ def jobs(name: str) -> Iterator[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_every_budget_of_every_study_composes(name):
     wanted = {field.name for field in fields(Experiment)}
     sizes = []
@@ -61,6 +62,7 @@ def test_every_budget_of_every_study_composes(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_every_value_of_every_study_is_one_that_can_be_made(name):
     seen = set()
     for typed in jobs(name):
