@@ -114,6 +114,7 @@ def train(folder: Path, warmup: int, steps: int, overrides: list[str]) -> dict[s
         "device_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
         "set_bytes": run.images.train.images.nbytes,
         "engine": run.images.chosen_engine,
+        "graph": device.type == "cuda" and bool(getattr(task, "graph", False)),  # fit may have refused it
         "device": device_name(device),
         "precision": trainer.precision,
     }

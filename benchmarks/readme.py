@@ -87,6 +87,7 @@ def speed() -> str:
         f" {statistics.median(ratios):.2f} times `trainer=auto`'s {medians['auto']:,.0f} (median of {len(ratios)} pairs,"
         f" {min(ratios):.2f} to {max(ratios):.2f}; `python -m benchmarks.throughput`).",
     ]
+    lines += ["", *gpu_throughput()]
     seeds, test = run["seeds"], run["seeds"]["test/acc"]
     lines += [
         "",
@@ -110,6 +111,26 @@ def speed() -> str:
         f" {images['peak_growth_bytes'] / 1e6:.0f} MB.",
     ]
     return "\n".join(lines)
+
+
+def gpu_throughput() -> list[str]:
+    """Training on a GPU: one row a network, as far as one was lent."""
+    found = result("throughput_h200")
+    about = f"{found['hardware']['gpu']}, torch {found['versions']['torch']}, {found['date']}"
+    graphs = "steps as CUDA graphs" if all(row["measured"].get("graph") for row in found["rows"]) else "no CUDA graphs"
+    lines = [
+        f"On one {about}, batch {found['batch']}, `trainer=fast`, {graphs}:",
+        "",
+        "| network | images/s | step, ms | of what its arithmetic allows | compiling, s (cached) |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for row in found["rows"]:
+        compiling = row["measured"]["compile_seconds"]
+        lines.append(
+            f"| `{row['model']}` | {row['images_per_second']:,.0f} | {row['step_milliseconds']:.1f} | {row['floor_fraction']:.0%}"
+            f" | {compiling:.1f} |"
+        )
+    return lines
 
 
 BLOCKS = {"quickstart": quickstart, "benchmarks": benchmarks, "speed": speed}

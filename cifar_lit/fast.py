@@ -12,6 +12,7 @@ from torch.optim import SGD, Adam, Optimizer, RMSprop
 from cifar_lit.data.fixed_shape import Rows
 from cifar_lit.graph import Graphed, Outputs
 from cifar_lit.mix import dominant
+from cifar_lit.optim.cycled import Cycled, cycles, refusal
 from cifar_lit.optim.muon import MuonSGD
 from cifar_lit.seeding import numpy_generator, reseed
 from cifar_lit.task import Batch, Task
@@ -39,6 +40,7 @@ class FastTask(Task):
         self.graph, self.accumulate = graph, accumulate
         self.clip, self.clip_algorithm = clip, clip_algorithm
         self.graphed = Graphed(self.one_step)
+        self.cycled: Cycled | None = None  # takes the steps where a graph must follow a changing momentum
 
     def on_train_start(self) -> None:
         super().on_train_start()
@@ -50,6 +52,8 @@ class FastTask(Task):
                 group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=self.device)
                 if "capturable" in group:
                     group["capturable"] = True
+            if cycles(self.raw):
+                self.cycled = Cycled(self.raw)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         if self.device.type == "cuda":
@@ -69,9 +73,7 @@ class FastTask(Task):
             return "gradients are accumulated over batches"
         if not isinstance(optimizer, _GRAPHABLE):
             return f"{type(optimizer).__name__} keeps numbers of its own"
-        if any("max_momentum" in group for group in optimizer.param_groups):
-            return "the schedule changes the momentum (scheduler.cycle_momentum=false does not)"
-        return None
+        return refusal(optimizer) if cycles(optimizer) else None
 
     def training_step(self, batch: Batch | Rows, batch_idx: int) -> None:  # type: ignore[override]
         reseed(self.device, self.seed, "net", self.current_epoch, batch_idx, self.global_rank)
@@ -86,6 +88,8 @@ class FastTask(Task):
                 images, targets = self.mix(images, labels, self.num_classes, rng)
             inputs, options, key = {"images": images, "targets": targets}, {}, None
         last = (batch_idx + 1) % self.accumulate == 0 or self.trainer.is_last_batch
+        if self.cycled is not None:
+            self.cycled.follow()
         if self.graph:
             loss, logits, targets = self.graphed(key, inputs, **options)
         else:
@@ -106,7 +110,7 @@ class FastTask(Task):
         if step:
             with torch.autocast(self.device.type, enabled=False):  # training_step runs inside autocast
                 self._clip()
-                self.raw.step()
+                (self.cycled or self.raw).step()
             self.raw.zero_grad(set_to_none=True)
         return loss.detach(), logits.detach(), targets
 
