@@ -45,14 +45,14 @@ def benchmarks() -> str:
     for name, row in pipeline["images_per_second"].items():
         batched = f"{row['batched']:,.0f} | {row['ratio']:.1f}" if "batched" in row else "- | -"
         lines.append(f"| `{name}` | {row['per_image']:,.0f} | {batched} |")
-    both = result("lightning_tax_two_threads")
-    setting = f"`{tax['model']}`, batch {tax['batch']}, medians of {len(tax['pairs'])} pairs of {tax['steps']} steps and of"
-    setting += f" {len(both['pairs'])} of {both['steps']}"
-    ratios = [[pair["ours"] / pair["bare"] for pair in found["pairs"]] for found in (tax, both)]
-    spans = [f"single pairs from {min(found):.2f} to {max(found):.2f}" for found in ratios]
-    lines += ["", f"Our loop takes {tax['ratio']:.3f} times the time of a bare PyTorch loop doing the same work on one thread"]
-    lines[-1] += f" ({spans[0]}), and {both['ratio']:.3f} times on two ({spans[1]}), on a machine that others use too ({setting};"
-    lines[-1] += " `python -m benchmarks.lightning_tax`)."
+    lines += ["", "Our loop, times the time of a bare PyTorch loop doing the same work, the two taking turns every few steps"]
+    lines[-1] += f" (`{tax['model']}`, batch {tax['batch']}; `python -m benchmarks.lightning_tax`):"
+    lines += ["", "| `trainer` | threads | median | quartiles | pairs |", "| --- | ---: | ---: | ---: | ---: |"]
+    for found in (result("lightning_tax_one_thread"), tax, result("lightning_tax_fast")):
+        low, high = found["quartiles"]
+        lines.append(
+            f"| `{found['trainer']}` | {found['threads']} | {found['ratio']:.3f} | {low:.2f}, {high:.2f} | {len(found['pairs'])} |"
+        )
     waits = {name: statistics.median(taken) for name, taken in result("startup")["seconds"].items()}
     lines += [
         "",

@@ -141,7 +141,9 @@ def test_a_graph_gives_the_weights_of_its_steps_to_rounding(train, options):
     assert "No CUDA graph" not in graphed.out
     expected = weights(eager.folder)
     for name, tensor in weights(graphed.folder).items():
-        torch.testing.assert_close(tensor.float(), expected[name].float(), rtol=1e-2, atol=1e-3, msg=name)
+        torch.testing.assert_close(
+            tensor.float(), expected[name].float(), rtol=1e-2, atol=1e-3, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 def test_fast_as_it_comes(train):
