@@ -50,9 +50,13 @@ def _write_classes(path: Path, counts: np.ndarray, dataset: Dataset) -> None:
 
 
 def binned(logits: Tensor, labels: Tensor) -> list[tuple[int, float | None, float | None]]:
-    """Images, mean confidence and accuracy in each of BINS equal bins of confidence; None in a bin without images."""
+    """Images, mean confidence and accuracy in each of BINS equal bins of confidence; None in a bin without images.
+
+    Images whose logits are not numbers, as a run that diverged gives them, are in no bin.
+    """
     confidence, predicted = logits.double().softmax(1).max(1)
-    hits = (predicted == labels).double().numpy()
+    known = confidence.isfinite()
+    confidence, hits = confidence[known], (predicted == labels)[known].double().numpy()
     # A confidence on an edge is in the bin below it, as torchmetrics counts.
     bins = np.clip(np.ceil(confidence.numpy() * BINS) - 1, 0, BINS - 1).astype(int)
     images = np.bincount(bins, minlength=BINS)

@@ -88,3 +88,13 @@ def test_no_mistakes_and_images_that_cannot_be_told(tmp_path):
     (tmp_path / "mistakes.npz").unlink()
     findings.write(tmp_path, DATASET, confusion, logits, labels, np.arange(len(labels))[::-1].copy(), None)
     assert not (tmp_path / "mistakes.npz").exists()
+
+
+def test_a_run_that_diverged_has_its_files(tmp_path):
+    labels = torch.from_numpy(np.array(DATASET.test.labels))
+    logits = torch.full((len(labels), 100), torch.nan)
+    logits[0] = 0.0
+    confusion = torch.zeros(100, 100, dtype=torch.long)
+    findings.write(tmp_path, DATASET, confusion, logits, labels, np.arange(len(labels)), None)
+    with open(tmp_path / "calibration.csv", newline="") as file:
+        assert sum(int(row["images"]) for row in csv.DictReader(file)) == 1
