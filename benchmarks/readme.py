@@ -51,7 +51,8 @@ def benchmarks() -> str:
     for found in (result("lightning_tax_one_thread"), tax, result("lightning_tax_fast")):
         low, high = found["quartiles"]
         lines.append(
-            f"| `{found['trainer']}` | {found['threads']} | {found['ratio']:.3f} | {low:.2f}, {high:.2f} | {len(found['pairs'])} |"
+            f"| `{found['trainer']}` | {found['threads']} | {found['ratio']:.3f} | {low:.2f}, {high:.2f}"
+            f" | {len(found['pairs'])} |"
         )
     waits = {name: statistics.median(taken) for name, taken in result("startup")["seconds"].items()}
     lines += [

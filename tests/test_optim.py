@@ -341,7 +341,12 @@ def test_fused_where_the_algorithm_has_it():
 
 def test_groups_of_muon_sgd():
     net = small_net()
-    options = ["optimizer.lr=0.25", "optimizer.weight_decay=0.125", "optimizer.decay_norms_and_biases=false"]
+    options = [
+        "optimizer.lr=0.25",
+        "optimizer.rest_lr_scale=10",
+        "optimizer.weight_decay=0.125",
+        "optimizer.decay_norms_and_biases=false",
+    ]
     groups = optimizer_of("muon_sgd", *options)(net).param_groups
     found = [(group["muon"], group["lr"], group["weight_decay"], [id(p) for p in group["params"]]) for group in groups]
     norms_and_biases = [id(net[1].weight), id(net[1].bias), id(net[5].bias)]
