@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import against, growth, one_run, throughput, time_to_accuracy
+from benchmarks import against, growth, lightning_tax, one_run, throughput, time_to_accuracy
 from benchmarks.arithmetic import matmul_rate, step_flops
 
 HEADER = "epoch,step,train/loss,train/acc,val/loss,val/acc,val/acc5,lr,seconds,images_per_second\n"
@@ -217,3 +217,27 @@ def test_growth_is_per_unit():
 def test_arguments_are_checked(module, arguments, monkeypatch, capsys):
     assert asked(monkeypatch, module, *arguments) == 2
     assert "error: " in capsys.readouterr().err
+
+
+def without_updates(step):
+    """A bare loop's step, its weights left as they were."""
+
+    def stepped(self, *arguments, **batch):
+        for group in self.optimizer.param_groups:
+            group["lr"] = 0.0
+        return step(self, *arguments, **batch)
+
+    return stepped
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trainer", ["auto", "fast"])
+def test_the_bare_loop_does_the_work_of_ours(trainer, monkeypatch, tmp_path):
+    path = tmp_path / "tax.json"
+    words = ["lightning_tax", "--pairs", "2", "--steps", "2", "--batch", "20", "--trainer"]
+    monkeypatch.setattr(sys, "argv", [*words, trainer, "--json", str(path)])
+    lightning_tax.main()
+    assert len(json.loads(path.read_text())["pairs"]) == 2
+    monkeypatch.setattr(lightning_tax.BareLoop, "step", without_updates(lightning_tax.BareLoop.step))
+    with pytest.raises(SystemExit, match="not the same work"):
+        lightning_tax.main()

@@ -94,7 +94,9 @@ def test_a_run_that_diverged_has_its_files(tmp_path):
     labels = torch.from_numpy(np.array(DATASET.test.labels))
     logits = torch.full((len(labels), 100), torch.nan)
     logits[0] = 0.0
-    confusion = torch.zeros(100, 100, dtype=torch.long)
+    evaluation = Evaluation()
+    evaluation.update(logits, labels)
+    _, confusion = evaluation.scores()
     findings.write(tmp_path, DATASET, confusion, logits, labels, np.arange(len(labels)), None)
     with open(tmp_path / "calibration.csv", newline="") as file:
         assert sum(int(row["images"]) for row in csv.DictReader(file)) == 1

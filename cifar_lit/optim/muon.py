@@ -43,7 +43,7 @@ class MuonSGD(Optimizer):
         lr: float,
         weight_decay: float = 0.0,
         momentum: float = 0.6,
-        rest_lr_scale: float = 10.0,
+        rest_lr_scale: float = 1.0,
         rest_momentum: float = 0.85,
         normalize: bool = True,
         steps: int = 5,
