@@ -228,7 +228,7 @@ class Experiment:
         torch.manual_seed(derive(self.seed, "weights"))
         net = self.model(num_classes=len(dataset.classes))
         for stem in whitening_stems(net):
-            stem.fit(self.images.sample(_STEM_IMAGES).cpu())
+            stem.fit(self.images.sample(_STEM_IMAGES))
         steps_per_epoch, total_steps = self._lengths()
         self.images.in_graph = trainer.graph and self.mix is None
         options: dict[str, Any] = {

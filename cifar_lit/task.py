@@ -65,7 +65,7 @@ class Task(L.LightningModule):
         self.seed = seed
         self.test_time_flip = test_time_flip
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.training_tally, self.validation_tally = Tally(), Tally()
+        self.training_tally, self.validation_tally = Tally(top5=False), Tally()
         self.held_out, self.evaluation = Evaluation(), Evaluation(superclass_of)
         self.temperature: float | None = None
         self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch

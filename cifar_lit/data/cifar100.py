@@ -95,15 +95,17 @@ def find(root: str | Path) -> Layout | None:
     return None
 
 
-def load(root: str | Path, download: bool = True) -> Dataset:
+def load(root: str | Path, download: bool = True, layout: Layout | None = None) -> Dataset:
     """CIFAR-100 from whatever `find` finds under `root`, else downloaded into it; decoded once, then from the cache.
 
     Images are ordered by class and file name in every layout, so an index means the same image in all of them.
+    layout: what `find` has just said, where it was asked: it lists 60,000 files.
+
     Nothing that is read can run code. Raises DataMissing when there is nothing and no download, DataError for
     incomplete, altered or unreadable data.
     """
     root = Path(root).expanduser()
-    layout = find(root)
+    layout = layout or find(root)
     if layout is None:
         if not download:
             raise DataMissing(f"{root}: no CIFAR-100 in it; put there {_WANTED}, set data.download=true, or use data=synthetic")

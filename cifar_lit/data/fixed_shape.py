@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from cifar_lit.augment.policy import Draws, Policy
@@ -39,8 +40,10 @@ class FixedShapeLoader(DeviceLoader):
                     kept[key].copy_(value)
                 else:
                     kept[key] = value.to(self.place.device, copy=True)
-        for indices, pixels in zip(self.batches(), self.pixels(), strict=True):
-            yield Rows(indices.to(self.place.device), pixels, self.make)
+        batches = self.batches()
+        order = torch.cat(batches).to(self.place.device)  # once: a copy from the host waits until the device has nothing to do
+        for rows, pixels in zip(order.split([len(batch) for batch in batches]), self.pixels(), strict=True):
+            yield Rows(rows, pixels, self.make)
 
     def make(self, rows: Tensor, pixels: int | None) -> Batch:
         """The augmented, normalised images and the labels of some rows (n,)."""

@@ -54,14 +54,14 @@ class Normalize:
         return (images - self.mean).mul_(self.scale)
 
 
-def to_tensor(split: Split) -> Batch:
-    """The images of a split as (N, 3, H, W) uint8 and its labels, copied into memory, once."""
+def to_tensor(split: Split, device: torch.device | None = None) -> Batch:
+    """The images of a split as (N, 3, H, W) uint8 and its labels, copied into the memory of a device, once."""
     count, height, width, channels = split.images.shape
-    images = torch.empty(count, channels, height, width, dtype=torch.uint8)
+    images = torch.empty(count, channels, height, width, dtype=torch.uint8, device=device)
     for start in range(0, count, _COPIED):  # not all at once: that would take the memory twice
-        part = np.array(split.images[start : start + _COPIED])
-        images[start : start + _COPIED] = torch.from_numpy(part).permute(0, 3, 1, 2)
-    return images, torch.from_numpy(np.array(split.labels))
+        part = torch.from_numpy(np.array(split.images[start : start + _COPIED]))
+        images[start : start + _COPIED] = part.to(images.device).permute(0, 3, 1, 2)
+    return images, torch.from_numpy(np.array(split.labels)).to(images.device)
 
 
 class TrainingLoader(ABC):
@@ -110,8 +110,7 @@ class DeviceLoader(TrainingLoader):
 
     def __init__(self, split: Split, policy: Policy, normalize: Normalize, **run: object) -> None:
         super().__init__(len(split.labels), **run)  # type: ignore[arg-type]
-        images, labels = to_tensor(split)
-        self.images, self.labels = images.to(self.place.device), labels.to(self.place.device)
+        self.images, self.labels = to_tensor(split, self.place.device)
         self.policy, self.normalize = policy, normalize
 
     def draw(self) -> Draws:
@@ -214,7 +213,7 @@ class PlainLoader:
             self.edges = [*range(0, largest, batch_size), largest]
         else:
             self.edges = [round(len(self.split.labels) * batch / batches) for batch in range(batches + 1)]
-        self.tensors = tuple(t.to(place.device) for t in to_tensor(self.split)) if resident else None
+        self.tensors = to_tensor(self.split, place.device) if resident else None
 
     def __len__(self) -> int:
         return len(self.edges) - 1

@@ -151,8 +151,8 @@ class ImageData(L.LightningDataModule, ABC):
     def sample(self, count: int) -> torch.Tensor:
         """About `count` training images (n, 3, H, W), evenly spaced, normalised and not augmented, on the device."""
         spaced = slice(None, None, max(1, len(self.train.labels) // count))
-        images, _ = to_tensor(Split(self.train.images[spaced], self.train.labels[spaced]))
-        return self.normalize(images.to(self.place.device))
+        images, _ = to_tensor(Split(self.train.images[spaced], self.train.labels[spaced]), self.place.device)
+        return self.normalize(images)
 
     def train_dataloader(self) -> TrainingLoader:
         if self.loader is None:
@@ -211,6 +211,7 @@ class CIFAR100(ImageData):
     root: str
     download: bool
     fallback: str | None
+    layout: cifar100.Layout | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -218,7 +219,8 @@ class CIFAR100(ImageData):
             raise ValueError(f"data.fallback={self.fallback}: allowed is synthetic or null")
 
     def counts(self) -> tuple[int, int]:
-        if cifar100.find(Path(self.root)) is None and not self.download and self.fallback is None:
+        self.layout = cifar100.find(self.root)
+        if self.layout is None and not self.download and self.fallback is None:
             raise DataError(
                 f"no CIFAR-100 under data.root={self.root}, and data.download=false: put it there, or use data=synthetic"
             )
@@ -226,7 +228,7 @@ class CIFAR100(ImageData):
 
     def read(self) -> Dataset:
         try:
-            return cifar100.load(Path(self.root), download=self.download)
+            return cifar100.load(self.root, download=self.download, layout=self.layout)
         except DataMissing as missing:
             if self.fallback is None:
                 raise
