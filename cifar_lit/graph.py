@@ -8,7 +8,9 @@ from torch import Tensor
 Inputs = dict[str, Tensor]
 Outputs = tuple[Tensor, ...]
 
-_WARM_UP = 3  # calls run as they are before the recording: libraries allocate and choose their kernels
+# Calls that run as they are before the recording: libraries allocate and choose their kernels. An optimizer's first step differs
+# from all others, so the first key takes one more.
+_WARM_UP = 1
 
 
 class Graphed:
@@ -41,7 +43,7 @@ class Graphed:
             return self.function(**fixed, **constants)
         if place in self.graphs:
             self.graphs[place].replay()
-        elif self.calls[place] <= _WARM_UP:
+        elif self.calls[place] <= _WARM_UP + (not self.graphs):
             return self._aside(lambda: self.function(**fixed, **constants))
         else:
             graph = torch.cuda.CUDAGraph()

@@ -28,9 +28,7 @@ class Tally(Metric):
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """loss: mean over the batch. logits (N, C). labels (N,)."""
         count = len(labels)
-        first = (
-            logits.argmax(dim=1) == labels
-        ).sum()  # as in Evaluation: bfloat16 logits tie, and topk orders ties otherwise
+        first = (logits.argmax(dim=1) == labels).sum()  # as in Evaluation: bfloat16 logits tie, and topk orders ties otherwise
         five = (logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]).sum() if self.top5 else first
         batch = (loss.detach() * count, first, five, torch.full_like(loss, count))
         self.sums += torch.stack(batch)  # float32 counts exactly up to 16 million images

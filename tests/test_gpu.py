@@ -5,11 +5,13 @@ import torch
 from hydra.utils import instantiate
 from running import ANY_MODEL
 from test_conf import CONF, composed
+from torch.nn import functional as F
 
 from cifar_lit import checkpoint, runs
 from cifar_lit.data.course import Course
 from cifar_lit.data.dataset import Split
 from cifar_lit.data.loaders import DeviceLoader, Normalize, Place
+from cifar_lit.experiment import Experiment
 from cifar_lit.seeding import numpy_generator
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
@@ -130,22 +132,53 @@ def weights(folder):
     ids=lambda options: " ".join(options) or "plain",
 )
 def test_a_graph_gives_the_weights_of_its_steps_to_rounding(train, monkeypatch, options):
-    """Whole steps replayed as CUDA graphs, beside the same task without them, in 32-bit and uncompiled.
+    """Whole steps replayed as CUDA graphs, beside the same task without them, in 32-bit, uncompiled, by fixed algorithms.
 
-    Algorithms are fixed, and convolutions do not round to TF32: a weight that differs in its last bit stays such a weight.
+    Twenty steps make much of a difference in the last bit, which other kernels cause: the measure of it is a third run,
+    whose first weights are changed by a millionth.
     """
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     exact = ["trainer=fast", "trainer.precision=32-true", "trainer.compile=false", "trainer.max_epochs=2"]
     exact += ["trainer.deterministic=true", "trainer.benchmark=false", *options]
-    eager = train(*ON_GPU[:-1], *exact, "trainer.graph=false", folder="eager")
     graphed = train(*ON_GPU[:-1], *exact, folder="graphed")
-    assert eager.code == graphed.code == 0, eager.err + graphed.err
+    eager = train(*ON_GPU[:-1], *exact, "trainer.graph=false", folder="eager")
+    build = Experiment._task
+
+    def nudged(*arguments):
+        task = build(*arguments)
+        with torch.no_grad():
+            for parameter in task.net.parameters():
+                parameter.mul_(1 + 1e-6)
+        return task
+
+    monkeypatch.setattr(Experiment, "_task", nudged)
+    other = train(*ON_GPU[:-1], *exact, "trainer.graph=false", folder="other")
+    assert eager.code == graphed.code == other.code == 0, eager.err + graphed.err + other.err
     assert "No CUDA graph" not in graphed.out
-    expected = weights(eager.folder)
-    for name, tensor in weights(graphed.folder).items():
-        torch.testing.assert_close(
-            tensor.float(), expected[name].float(), rtol=1e-2, atol=1e-3, msg=lambda text, name=name: f"{name}: {text}"
-        )
+    assert distance(graphed, eager) <= distance(other, eager)
+
+
+def distance(one, other):
+    """The largest difference of a weight or statistic of two runs."""
+    expected = weights(other.folder)
+    return max(float((tensor.float() - expected[name].float()).abs().max()) for name, tensor in weights(one.folder).items())
+
+
+@pytest.mark.parametrize("name", ["speednet", "speednet_small", "resnet18"])
+def test_compiled_gradients_are_those_of_the_network(name):
+    """In bfloat16, where a compiled network keeps numbers that the other rounds: nearly the same direction, and finite."""
+    torch.manual_seed(0)
+    net = instantiate(composed(f"model={name}").model)(num_classes=100).cuda().to(memory_format=torch.channels_last)
+    pictures = torch.randn(250, 3, 20, 20, device="cuda").contiguous(memory_format=torch.channels_last)
+    found = []
+    for network in (net, torch.compile(net, dynamic=False)):
+        net.zero_grad()
+        with torch.autocast("cuda", torch.bfloat16):
+            loss = F.cross_entropy(network(pictures), torch.arange(250, device="cuda") % 100)
+        loss.backward()
+        found.append(torch.cat([parameter.grad.flatten() for parameter in net.parameters()]).cpu())
+    assert found[1].isfinite().all()
+    assert F.cosine_similarity(*found, dim=0) > 0.95
 
 
 def test_fast_as_it_comes(train):

@@ -97,7 +97,9 @@ class SpeedNet(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) -> the pooled features (N, 2 C) that the classifier sees: maxima, then means."""
         features = self.groups(self.stem(images))
-        return torch.cat([features.amax((2, 3)), features.mean((2, 3))], dim=1)
+        # Not amax: compiled in bfloat16, its gradient looks for the maximum among numbers that were not rounded, and finds none.
+        maxima = F.max_pool2d(features, features.shape[2:])
+        return torch.cat([maxima.flatten(1), features.mean((2, 3))], dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
         return F.linear(self.dropout(self.features(images)), self.fc.weight) * self.scale

@@ -67,6 +67,7 @@ class MuonSGD(Optimizer):
                 if members:
                     groups.append({**options, "weight_decay": decay, "params": members})
         super().__init__(groups, {})
+        self.buffers: dict[Tensor, tuple[Tensor, list[Tensor]]] = {}  # of a group, by its first filter
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -77,46 +78,72 @@ class MuonSGD(Optimizer):
                 loss = closure()
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
-            if not parameters:
-                continue
-            decay = group["weight_decay"]
-            gradients = [p.grad for p in parameters]
-            if not group["muon"] and decay:
-                gradients = list(torch._foreach_add(gradients, parameters, alpha=decay))
-            updates = self._momentum(parameters, gradients, group["momentum"])
-            if group["muon"]:
-                self._prepare(parameters, decay * group["lr"])
-                updates = self._orthogonal(updates)
-            torch._foreach_add_(parameters, torch._foreach_mul(updates, -group["lr"]))
+            if parameters:
+                (self._muon if group["muon"] else self._sgd)(group, parameters)
         return loss
 
-    def _momentum(self, parameters: list[Tensor], gradients: list[Tensor], momentum: float) -> list[Tensor]:
-        """Nesterov's update of each parameter."""
+    def _sgd(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        gradients: list[Tensor] = [p.grad for p in parameters if p.grad is not None]
+        if group["weight_decay"]:
+            gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
         for p in parameters:
             if "momentum_buffer" not in self.state[p]:
                 self.state[p]["momentum_buffer"] = torch.zeros_like(p)
         buffers: list[Tensor] = [self.state[p]["momentum_buffer"] for p in parameters]
-        torch._foreach_mul_(buffers, momentum)
+        torch._foreach_mul_(buffers, group["momentum"])
         torch._foreach_add_(buffers, gradients)
-        return list(torch._foreach_add(gradients, buffers, alpha=momentum))
+        updates = torch._foreach_add(gradients, buffers, alpha=group["momentum"])
+        torch._foreach_add_(parameters, torch._foreach_mul(updates, -group["lr"]))
 
-    def _prepare(self, filters: list[Tensor], decay: float | Tensor) -> None:
-        """Bring filters to their norm, or decay them."""
+    def _muon(self, group: dict[str, Any], filters: list[Tensor]) -> None:
+        """All filters side by side in one tensor, in the order of memory: a few large operations, where each filter had its own.
+
+        The order of a matrix's columns does not matter: orthogonalising commutes with it.
+        """
+        buffer = self._buffer(filters)
+        update = torch.cat([_rows(f.grad, f).flatten() for f in filters if f.grad is not None])
+        buffer.mul_(group["momentum"]).add_(update)
+        update.add_(buffer, alpha=group["momentum"])
         if self.normalize:
-            norms = torch._foreach_norm(filters)
-            torch._foreach_mul_(filters, [len(f) ** 0.5 / norm for f, norm in zip(filters, norms, strict=True)])
+            kept: list[Any] = [len(f) ** 0.5 / norm for f, norm in zip(filters, torch._foreach_norm(filters), strict=True)]
         else:
-            torch._foreach_mul_(filters, 1.0 - decay)
-
-    def _orthogonal(self, updates: list[Tensor]) -> list[Tensor]:
-        """Each update orthogonalised as a matrix of one row a filter; those of one shape together."""
+            kept = [1.0 - group["weight_decay"] * group["lr"]] * len(filters)
+        parts = update.split([f.numel() for f in filters])
         by_shape: dict[torch.Size, list[int]] = defaultdict(list)
-        for index, update in enumerate(updates):
-            by_shape[update.shape].append(index)
-        results: list[Tensor] = list(updates)
-        for shape, indices in by_shape.items():
-            stacked = torch.stack([updates[index].flatten(1) for index in indices])
-            matrices = orthogonalize(stacked, self.steps)
-            for place, index in enumerate(indices):
-                results[index] = matrices[place].reshape(shape)
-        return results
+        for index, f in enumerate(filters):
+            by_shape[f.shape].append(index)
+        for indices in by_shape.values():
+            matrices = torch.stack([parts[index].view(len(filters[index]), -1) for index in indices])
+            steps = orthogonalize(matrices, self.steps).mul_(-group["lr"])
+            for index, step in zip(indices, steps, strict=True):
+                filters[index].mul_(kept[index]).add_(_unrows(step, filters[index]))
+
+    def _buffer(self, filters: list[Tensor]) -> Tensor:
+        """The momenta of filters side by side. Each filter's state is its part of it; it may have been loaded, or be missing."""
+        known = [self.state[f].get("momentum_buffer") for f in filters]
+        buffer, parts = self.buffers.get(filters[0], (torch.empty(0), []))
+        if len(parts) != len(known) or any(state is not part for state, part in zip(known, parts, strict=True)):
+            rows = [_rows(torch.zeros_like(f) if state is None else state, f) for f, state in zip(filters, known, strict=True)]
+            buffer = torch.cat([matrix.flatten() for matrix in rows])
+            sizes = [f.numel() for f in filters]
+            parts = [_unrows(part, f) for part, f in zip(buffer.split(sizes), filters, strict=True)]
+            for f, part in zip(filters, parts, strict=True):
+                self.state[f]["momentum_buffer"] = part
+            self.buffers[filters[0]] = buffer, parts
+        return buffer
+
+
+def _last(tensor: Tensor) -> bool:
+    """Whether the channels of filters (k, C, h, w) come last in memory."""
+    return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
+
+
+def _rows(tensor: Tensor, like: Tensor) -> Tensor:
+    """Filters (k, C, h, w) as a matrix of one row a filter, its columns in the order of the memory of `like`."""
+    return (tensor.permute(0, 2, 3, 1) if _last(like) else tensor).reshape(len(tensor), -1)
+
+
+def _unrows(matrix: Tensor, like: Tensor) -> Tensor:
+    """What `_rows` was given: a view."""
+    filters, channels, height, width = like.shape
+    return matrix.view(filters, height, width, channels).permute(0, 3, 1, 2) if _last(like) else matrix.view(like.shape)
