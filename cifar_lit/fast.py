@@ -11,6 +11,7 @@ from torch.optim import SGD, Adam, Optimizer, RMSprop
 
 from cifar_lit.data.fixed_shape import Rows
 from cifar_lit.graph import Graphed, Outputs
+from cifar_lit.metrics import counted
 from cifar_lit.mix import dominant
 from cifar_lit.optim.cycled import Cycled, cycles, refusal
 from cifar_lit.optim.muon import MuonSGD
@@ -90,17 +91,14 @@ class FastTask(Task):
         last = (batch_idx + 1) % self.accumulate == 0 or self.trainer.is_last_batch
         if self.cycled is not None:
             self.cycled.follow()
-        if self.graph:
-            loss, logits, targets = self.graphed(key, inputs, **options)
-        else:
-            loss, logits, targets = self.one_step(**inputs, **options, step=last)
+        (counts,) = self.graphed(key, inputs, **options) if self.graph else self.one_step(**inputs, **options, step=last)
         if last:
             self._count()
-        self.epoch_images += len(targets)
-        self.training_tally.update(loss, logits, dominant(targets))
+        self.epoch_images += len(next(iter(inputs.values())))
+        self.training_tally.update(counts)
 
     def one_step(self, step: bool = True, **batch: Any) -> Outputs:
-        """Gradients of a batch and, where it is the last of its step, the step: loss, logits (N, C), targets."""
+        """Gradients of a batch and, where it is the last of its step, the step. Returns what the batch adds to the tally."""
         images, targets = (
             batch["make"](batch["rows"], batch["pixels"]) if "make" in batch else (batch["images"], batch["targets"])
         )
@@ -112,7 +110,7 @@ class FastTask(Task):
                 self._clip()
                 (self.cycled or self.raw).step()
             self.raw.zero_grad(set_to_none=True)
-        return loss.detach(), logits.detach(), targets
+        return (counted(loss.detach(), logits.detach(), dominant(targets), top5=False),)
 
     def _clip(self) -> None:
         if self.clip is None:

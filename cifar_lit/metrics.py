@@ -10,39 +10,46 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from torchmetrics.utilities import dim_zero_cat
 
 
+def counted(loss: Tensor, logits: Tensor, labels: Tensor, top5: bool = True) -> Tensor:
+    """What a batch adds to a Tally, (4,): its loss times its images, top-1 and top-5 hits, images.
+
+    loss: mean over the batch. logits (N, C). labels (N,). top5: without it, the dearest part, the third is not a number.
+    """
+    count = len(labels)
+    first = (logits.argmax(dim=1) == labels).sum()  # as in Evaluation: bfloat16 logits tie, and topk orders ties otherwise
+    if top5:
+        five = (logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]).sum()
+    else:
+        five = torch.full_like(loss, math.nan)
+    return torch.stack((loss.detach() * count, first, five, torch.full_like(loss, count)))
+
+
 class Tally(Metric):
     """Sums of loss, top-1 and top-5 hits over an epoch, kept on the device and added up over processes.
 
-    `update` launches a few operations and never waits for the device; `compute` reads the sums, once. top5: count the
-    top-5 hits too, the dearest part of it.
+    `update`, of what is `counted`, launches one operation and never waits for the device; `compute` reads the sums, once.
     """
 
     full_state_update = False
     sums: Tensor
 
-    def __init__(self, top5: bool = True) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.top5 = top5
         self.add_state("sums", torch.zeros(4), dist_reduce_fx="sum")
 
-    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """loss: mean over the batch. logits (N, C). labels (N,)."""
-        count = len(labels)
-        first = (logits.argmax(dim=1) == labels).sum()  # as in Evaluation: bfloat16 logits tie, and topk orders ties otherwise
-        five = (logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]).sum() if self.top5 else first
-        batch = (loss.detach() * count, first, five, torch.full_like(loss, count))
-        self.sums += torch.stack(batch)  # float32 counts exactly up to 16 million images
+    def update(self, batch: Tensor) -> None:
+        """batch: (4,), as `counted`."""
+        self.sums += batch  # float32 counts exactly up to 16 million images
 
     def compute(self) -> dict[str, float]:
-        """Means over everything since the last reset, in all processes: `loss`, and `acc` and, with top5, `acc5` as fractions."""
+        """Means over everything since the last reset, in all processes: `loss`, `acc` and `acc5` as fractions."""
         return self.so_far()
 
     def so_far(self) -> dict[str, float]:
         """The means of this process alone, for a progress bar: `compute` would wait for the others."""
         loss, top1, top5, count = self.sums.tolist()
         count = max(count, 1.0)
-        means = {"loss": loss / count, "acc": top1 / count}
-        return means | {"acc5": top5 / count} if self.top5 else means
+        return {"loss": loss / count, "acc": top1 / count, "acc5": top5 / count}
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from cifar_lit.metrics import Evaluation, Tally, fit_temperature
+from cifar_lit.metrics import Evaluation, Tally, counted, fit_temperature
 from cifar_lit.mix import Mix, dominant
 from cifar_lit.seeding import numpy_generator, reseed
 
@@ -65,7 +65,7 @@ class Task(L.LightningModule):
         self.seed = seed
         self.test_time_flip = test_time_flip
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.training_tally, self.validation_tally = Tally(top5=False), Tally()
+        self.training_tally, self.validation_tally = Tally(), Tally()
         self.held_out, self.evaluation = Evaluation(), Evaluation(superclass_of)
         self.temperature: float | None = None
         self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
@@ -100,7 +100,7 @@ class Task(L.LightningModule):
         if batch_idx != self.tallied:  # SAM computes each step twice
             self.tallied = batch_idx
             self.epoch_images += len(labels)
-            self.training_tally.update(loss, logits.detach(), dominant(targets))
+            self.training_tally.update(counted(loss, logits.detach(), dominant(targets), top5=False))
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
@@ -127,7 +127,7 @@ class Task(L.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images, labels = batch
         logits = self(images)
-        self.validation_tally.update(F.cross_entropy(logits.float(), labels), logits, labels)
+        self.validation_tally.update(counted(F.cross_entropy(logits.float(), labels), logits, labels))
 
     def on_validation_epoch_end(self) -> None:
         self.record({f"val/{name}": mean for name, mean in self.validation_tally.compute().items()})

@@ -166,19 +166,22 @@ def distance(one, other):
 
 @pytest.mark.parametrize("name", ["speednet", "speednet_small", "resnet18"])
 def test_compiled_gradients_are_those_of_the_network(name):
-    """In bfloat16, where a compiled network keeps numbers that the other rounds: nearly the same direction, and finite."""
+    """In bfloat16, where a compiled network keeps what the other rounds: as near to the gradient in 32-bit as that one."""
     torch.manual_seed(0)
     net = instantiate(composed(f"model={name}").model)(num_classes=100).cuda().to(memory_format=torch.channels_last)
     pictures = torch.randn(250, 3, 20, 20, device="cuda").contiguous(memory_format=torch.channels_last)
-    found = []
-    for network in (net, torch.compile(net, dynamic=False)):
+
+    def gradient(network, mixed):
         net.zero_grad()
-        with torch.autocast("cuda", torch.bfloat16):
+        with torch.autocast("cuda", torch.bfloat16, enabled=mixed):
             loss = F.cross_entropy(network(pictures), torch.arange(250, device="cuda") % 100)
         loss.backward()
-        found.append(torch.cat([parameter.grad.flatten() for parameter in net.parameters()]).cpu())
-    assert found[1].isfinite().all()
-    assert F.cosine_similarity(*found, dim=0) > 0.95
+        return torch.cat([parameter.grad.flatten() for parameter in net.parameters()])
+
+    exact, eager = gradient(net, mixed=False), gradient(net, mixed=True)
+    compiled = gradient(torch.compile(net, dynamic=False), mixed=True)
+    assert compiled.isfinite().all()
+    assert F.cosine_similarity(compiled, exact, dim=0) > F.cosine_similarity(eager, exact, dim=0) - 0.02
 
 
 def test_fast_as_it_comes(train):

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -9,7 +11,7 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
-from cifar_lit.metrics import Evaluation, Tally, fit_temperature
+from cifar_lit.metrics import Evaluation, Tally, counted, fit_temperature
 
 SIZES = (32, 32, 7, 1)  # of uneven batches, 72 in all
 
@@ -24,7 +26,7 @@ def outputs(classes, n=72, seed=0):
 def tallied(logits, labels, sizes=SIZES):
     tally = Tally()
     for part, truth in zip(logits.split(sizes), labels.split(sizes), strict=True):
-        tally.update(F.cross_entropy(part, truth), part, truth)
+        tally.update(counted(F.cross_entropy(part, truth), part, truth))
     return tally
 
 
@@ -53,8 +55,16 @@ def test_tally_starts_anew_after_a_reset():
     tally = tallied(logits, labels)
     tally.reset()
     assert tally.so_far() == {"loss": 0.0, "acc": 0.0, "acc5": 0.0}
-    tally.update(torch.tensor(2.0), logits[:3], logits[:3].argmax(1))
+    tally.update(counted(torch.tensor(2.0), logits[:3], logits[:3].argmax(1)))
     assert tally.compute() == {"loss": 2.0, "acc": 1.0, "acc5": 1.0}
+
+
+def test_what_is_not_counted_is_no_number():
+    logits, labels = outputs(10)
+    tally = Tally()
+    tally.update(counted(F.cross_entropy(logits, labels), logits, labels, top5=False))
+    scores = tally.compute()
+    assert math.isnan(scores["acc5"]) and scores["acc"] == tallied(logits, labels).compute()["acc"]
 
 
 def test_tally_of_fewer_than_five_classes():
@@ -68,7 +78,7 @@ def test_tally_counts_exactly_in_half_precision_and_holds_no_graph():
     logits = torch.zeros(500, 10, dtype=torch.float16).index_fill(1, torch.tensor([4]), 1.0).requires_grad_()
     labels = torch.full((500,), 4)
     for _ in range(20):
-        tally.update(F.cross_entropy(logits.float(), labels), logits, labels)
+        tally.update(counted(F.cross_entropy(logits.float(), labels), logits, labels))
     assert tally.compute()["acc"] == 1.0 and tally.sums[3] == 10_000
     assert not tally.sums.requires_grad
 
@@ -141,7 +151,7 @@ def test_ties_count_alike_in_validation_and_test():
     logits = torch.randint(0, 3, (500, 100), generator=generator).bfloat16()
     labels = torch.randint(100, (500,), generator=generator)
     tally, evaluation = Tally(), Evaluation()
-    tally.update(torch.tensor(1.0), logits, labels)
+    tally.update(counted(torch.tensor(1.0), logits, labels))
     evaluation.update(logits, labels)
     assert tally.compute()["acc"] == pytest.approx(evaluation.scores()[0]["acc"])
 

@@ -317,6 +317,24 @@ def test_muon_sgd_by_hand():
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6)
 
 
+def test_muon_sgd_in_either_order_of_memory_and_after_a_reload():
+    """Filters lie side by side in the order of memory; their momenta are parts of one tensor, also where they were loaded."""
+    nets = [small_net(), small_net().to(memory_format=torch.channels_last)]
+    for net in nets:
+        optimizer = MuonSGD(net.parameters(), lr=0.1, weight_decay=0.01)
+        for step in range(4):
+            if step == 2:
+                saved = copy.deepcopy(optimizer.state_dict())
+                optimizer = MuonSGD(net.parameters(), lr=0.1, weight_decay=0.01)
+                optimizer.load_state_dict(saved)
+            closure_of(net, optimizer)()
+            optimizer.step()
+        momentum = optimizer.state[net[0].weight]["momentum_buffer"]
+        assert momentum.shape == net[0].weight.shape and momentum.stride() == net[0].weight.stride()
+    for mine, other in zip(*(net.parameters() for net in nets), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-5)
+
+
 def test_muon_sgd_without_normalisation_decays_filters():
     net = small_net()
     before = net[0].weight.detach().clone()
