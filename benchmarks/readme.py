@@ -138,9 +138,9 @@ def gpu_throughput() -> list[str]:
     prepare, train = (statistics.median(job[f"{phase}_seconds"] for job in run["jobs"]) for phase in ("prepare", "train"))
     first = max(job["prepare_seconds"] for job in run["jobs"])
     lines.append(
-        f"`experiment=speedrun`, {seeds['runs']} seeds on one {gpu}: {100 * test['mean']:.2f}% test accuracy in the mean (deviation"
-        f" {100 * test['std']:.2f}, lowest {100 * test['min']:.2f}); in the median {prepare:.1f} s to prepare and {train:.1f} s to"
-        f" train, compiling apart. The first of the seeds prepares for {first:.1f} s: it starts CUDA."
+        f"`experiment=speedrun`, {seeds['runs']} seeds on one {gpu}: {100 * test['mean']:.2f}% test accuracy in the mean"
+        f" (deviation {100 * test['std']:.2f}, lowest {100 * test['min']:.2f}); in the median {prepare:.1f} s to prepare and"
+        f" {train:.1f} s to train, compiling apart. The first of the seeds prepares for {first:.1f} s: it starts CUDA."
     )
     return lines
 
