@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.one_run import CONF, measure
 from benchmarks.results import save
-from cifar_lit.data.module import cores
+from cifar_lit.cores import cores
 
 
 def row(model: str, engine: str, trainer: str, arguments: argparse.Namespace) -> dict[str, Any]:

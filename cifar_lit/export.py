@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from cifar_lit import bundle, checkpoint
+from cifar_lit import bundle, checkpoint, hub
 from cifar_lit.atomic import sync
 from cifar_lit.bundle import ONNX, Facts
 
@@ -195,12 +195,14 @@ def _difference(net: nn.Module, exported: Forward, facts: Facts) -> float:
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m cifar_lit.export", description="A bundle's network for other programs.")
-    parser.add_argument("bundle", type=Path, help="a bundle, or a run directory with one")
+    parser.add_argument("bundle", help="a bundle, a run directory with one, or, with -o, hub:user/name")
     parser.add_argument("--to", required=True, choices=FILES, help=" or ".join(f"{to} ({name})" for to, name in FILES.items()))
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write this file instead of one in the bundle")
     given = parser.parse_args(arguments)
     try:
-        made = export(given.bundle, given.to, given.output)
+        if given.output is None and given.bundle.startswith(hub.PREFIX):
+            raise ExportError(f"{given.bundle}: what the Hub gives is kept as it came; say with -o FILE where the export goes")
+        made = export(hub.place(given.bundle), given.to, given.output)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
             raise

@@ -15,7 +15,7 @@ from cifar_lit.bundle import CARD, CONFIG, ONNX, WEIGHTS, CheckpointError
 if TYPE_CHECKING:
     from torch import nn
 
-_PREFIX = "hub:"
+PREFIX = "hub:"  # of a name on a command line
 
 
 def fetch(
@@ -54,7 +54,7 @@ def place(name: str, *, onnx: bool = False) -> Path:
 
     Said in so many words, since a mistyped folder must not ask the network.
     """
-    return fetch(name.removeprefix(_PREFIX), onnx=onnx) if name.startswith(_PREFIX) else Path(name)
+    return fetch(name.removeprefix(PREFIX), onnx=onnx) if name.startswith(PREFIX) else Path(name)
 
 
 def from_pretrained(

@@ -109,7 +109,10 @@ def measure(
 
 def _shipped(task: Task, summary: dict[str, Any], folder: Path) -> tuple[Facts, str]:
     """The facts and the card of a run's bundle."""
-    about = ("experiment", "overrides", "seed", "validation", "evaluated", "evaluated_epoch", "precision", "git", "versions")
+    about = (
+        "experiment", "overrides", "seed", "validation", "evaluated", "evaluated_epoch", "test_time_flip", "precision", "git",
+        "versions",
+    )  # fmt: skip
     facts = Facts.of(
         task.facts
         | {

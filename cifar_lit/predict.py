@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, overload
 
 import numpy as np
 
@@ -93,8 +93,14 @@ class Predictor:
         """(N, C) float32; calibrated, where the bundle knows a temperature."""
         return self._softmax(self.logits(images))
 
-    def __call__(self, picture: Picture, top: int = 5) -> list[Guess]:
-        """The most probable classes of one picture, the best first."""
+    @overload
+    def __call__(self, picture: list[Picture] | tuple[Picture, ...], top: int = 5) -> list[list[Guess]]: ...
+    @overload
+    def __call__(self, picture: Picture, top: int = 5) -> list[Guess]: ...
+    def __call__(self, picture: Any, top: int = 5) -> Any:
+        """The most probable classes of one picture, the best first; of a list of pictures, a list of such."""
+        if isinstance(picture, list | tuple):
+            return list(self.stream(picture, top))
         return next(self.stream([picture], top))
 
     def stream(self, images: Iterable[Picture], top: int = 5) -> Iterator[list[Guess]]:

@@ -143,6 +143,21 @@ def test_what_came_over_the_network_is_checked(served, folder):
 
 
 @pytest.mark.slow
+def test_every_command_takes_a_name_on_the_hub(served, folder, tmp_path):
+    Hub.files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    done = served("-m", "cifar_lit.export", "hub:me/five", "--to", "torch_export")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "say with -o FILE" in done.stderr
+    done = served("-m", "cifar_lit.export", "hub:me/five", "--to", "torch_export", "-o", tmp_path / "five.pt2")
+    assert done.returncode == 0 and (tmp_path / "five.pt2").exists(), done.stderr
+    done = served("-m", "cifar_lit.app", "--export", tmp_path / "space", "--bundle", "hub:me/five")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "space" / "bundle" / "model.safetensors").read_bytes() == Hub.files["model.safetensors"]
+    for command in (["robustness"], ["app"], ["explain", "--what", "filters"]):
+        done = served("-m", f"cifar_lit.{command[0]}", "hub:me/nothing", *command[1:])
+        assert done.returncode == 1 and done.stderr.count("\n") == 1 and "not to be had from the Hub" in done.stderr
+
+
+@pytest.mark.slow
 def test_without_a_network_or_a_token_it_says_so(served, folder):
     nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_DOWNLOAD_TIMEOUT": "1"}
     done = served("-m", "cifar_lit.predict", "hub:me/five", "a.png", **nowhere)

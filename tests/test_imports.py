@@ -7,8 +7,8 @@ import pytest
 from running import REPOSITORY
 
 PACKAGE = REPOSITORY / "cifar_lit"
-# Each room and the rooms that it may import from. `seeding` and `atomic` are leaves that anybody may use.
-LEAVES = {"seeding", "atomic"}
+# Each room and the rooms that it may import from. `seeding`, `atomic` and `cores` are leaves that anybody may use.
+LEAVES = {"seeding", "atomic", "cores"}
 ARROWS = {
     "cli": {"runs", "experiment", "study"},
     "experiment": {
@@ -29,7 +29,7 @@ ARROWS = {
     },
     "outcome": {"bundle", "callbacks", "card", "checkpoint", "curves", "data", "findings", "runs", "task", "trainer"},
     "findings": {"data"},
-    "fast": {"data", "graph", "mix", "optim", "task"},
+    "fast": {"data", "graph", "metrics", "mix", "optim", "task"},
     "graph": set(),
     "memory": set(),
     "task": {"loss", "metrics", "mix", "model", "optim", "schedule"},
@@ -42,10 +42,10 @@ ARROWS = {
     "pictures": set(),
     "convert": {"bundle", "card", "data", "model", "pickles"},
     "pickles": set(),
-    "export": {"bundle", "checkpoint"},
+    "export": {"bundle", "checkpoint", "hub"},
     "predict": {"bundle", "checkpoint", "hub", "pictures"},
     "explain": {"bundle", "checkpoint", "data", "hub", "model", "pictures", "predict", "runs"},
-    "app": {"bundle", "explain", "pictures", "predict", "runs"},
+    "app": {"bundle", "data", "explain", "hub", "pictures", "predict", "runs"},
     "augment": set(),
     "model": set(),
     "loss": set(),
@@ -60,10 +60,11 @@ ARROWS = {
     "report": {"compare", "runs"},
     "study": {"compare", "report", "runs"},
     "dashboard": set(),
-    "robustness": {"bundle", "data", "pictures", "predict", "runs"},
+    "robustness": {"bundle", "data", "hub", "pictures", "predict", "runs"},
     "logger": {"runs"},
     "seeding": set(),
     "atomic": set(),
+    "cores": set(),
 }
 
 

@@ -74,6 +74,14 @@ def test_guesses(folder):
     assert sum(guess.probability for guess in predictor(images[0], top=5)) == pytest.approx(1)
 
 
+def test_several_at_once(folder):
+    _, images = pictures(3)
+    predictor = Predictor(folder, batch_size=3)
+    assert predictor(images, top=2) == predictor(tuple(images), top=2) == list(predictor.stream(images, top=2))
+    assert [guesses[0].index for guesses in predictor(images)] == [predictor(image)[0].index for image in images]
+    assert predictor([]) == []
+
+
 def test_every_kind_of_picture_gives_the_same_answer(folder, tmp_path):
     pixels, images = pictures(1)
     [path] = files(tmp_path, images)

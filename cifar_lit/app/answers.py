@@ -68,7 +68,7 @@ def about(facts: Facts) -> str:
     values = "".join(
         f"<div><dd>{100 * facts.metrics[name]:.1f}%</dd><dt>{words}</dt></div>" for words, name in shown if name in facts.metrics
     )
-    measured = f'<dl class="measured">{values}</dl><p class="quiet">On test images that it was not trained on.</p>'
+    measured = f'<dl class="measured">{values}</dl><p class="quiet">{_how_measured(facts)}</p>'
     if not values:
         measured = f"<p>{accuracy(facts).capitalize()}: nobody knows how good it is.</p>"
     classes = f"<details><summary>The {len(facts.classes)} classes</summary>{_classes(facts)}</details>"
@@ -80,6 +80,18 @@ def _classes(facts: Facts) -> str:
     groups = groupby(sorted(named), key=lambda pair: pair[0])
     lines = [(name, ", ".join(_words(label) for _, label in pairs)) for name, pairs in groups]
     return "".join(f"<p>{f'<b>{_words(name)}</b>: ' if name else ''}{labels}</p>" for name, labels in lines)
+
+
+def _how_measured(facts: Facts) -> str:
+    """On what images, and what about it flatters: as the bundle says, which need not say anything."""
+    said = "On test images that it was not trained on."
+    if facts.origin.get("validation") == "test":
+        said += " They were looked at while it was trained"
+        chosen = facts.origin.get("evaluated") == "best"
+        said += ", and the best of its epochs was chosen by them: that flatters it." if chosen else ", but chose nothing."
+    if facts.origin.get("test_time_flip") is True:
+        said += " Averaged over each image and its mirror image; this page shows it one view."
+    return said
 
 
 def _calibration(facts: Facts) -> str:

@@ -1,4 +1,4 @@
-"""The examples of the page: a few images of a folder, copied to where the page may show them."""
+"""The examples of the page: a few images, copied to where the page may show them."""
 
 import os
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ MOST = 8
 _TRIED = 4 * MOST  # files, before a folder is taken to hold no images
 
 
-def gather(folder: Path, uploads: Uploads) -> list[Path]:
-    """Some images of a folder as files that the page may show. Raises PictureError where there are none."""
+def gather(source: Path | list[Image.Image], uploads: Uploads) -> list[Path]:
+    """Images, or some of a folder, as files that the page may show. Raises PictureError where a folder has none."""
     kept = uploads.folder / KEPT
     kept.mkdir(exist_ok=True)
     made: list[Path] = []
-    for image in images(folder, MOST):
+    for image in images(source, MOST) if isinstance(source, Path) else source[:MOST]:
         made.append(kept / f"{len(made)}.png")
         image.save(made[-1])
     return made

@@ -1,6 +1,5 @@
 """The page: a picture, the five most probable classes, and on demand where the network looks."""
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from cifar_lit.app import answers
 from cifar_lit.app.shelf import Shelf
 from cifar_lit.app.uploads import UploadError, Uploads
 from cifar_lit.bundle import CheckpointError
+from cifar_lit.cores import cores
 from cifar_lit.explain.gradcam import heat_of_pixels, overlay
 from cifar_lit.pictures import PictureError
 
@@ -24,7 +24,6 @@ LOOKS: dict[str, Any] = {
     "css_paths": Path(__file__).with_name("style.css"),
     "head": f"<script>{Path(__file__).with_name('script.js').read_text()}</script>",
 }
-CORES = os.cpu_count() or 1
 WAITING = 64  # questions that may wait: two or three seconds' work on two cores
 TOP = 5
 
@@ -142,7 +141,7 @@ def build(shelf: Shelf, uploads: Uploads, examples: list[Path]) -> gr.Blocks:
             measured = gr.HTML(about)
             told = gr.Markdown(text, latex_delimiters=[], elem_id="card")
         plain: dict[str, Any] = {"preprocess": False, "api_visibility": "private", "show_progress": "minimal"}
-        network: dict[str, Any] = {"concurrency_id": "network", "concurrency_limit": CORES}
+        network: dict[str, Any] = {"concurrency_id": "network", "concurrency_limit": cores()}
         asked = [picture.change, choice.change]
         gr.on(asked, does.guess, [picture, choice], [answer, why, heat], **plain, **network)
         why.click(does.explain, [picture, choice], heat, **plain, **network)

@@ -6,9 +6,11 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from PIL.Image import Image
 from starlette.middleware import Middleware
 
 from cifar_lit import pictures
@@ -16,6 +18,7 @@ from cifar_lit.app.examples import gather
 from cifar_lit.app.gate import Gate
 from cifar_lit.app.shelf import Shelf, find
 from cifar_lit.app.uploads import Uploads
+from cifar_lit.bundle import Facts
 from cifar_lit.pictures import PictureError
 
 _SESSIONS = 200  # of which Gradio keeps the state: the page has none worth more
@@ -25,7 +28,9 @@ class AppError(ValueError):
     """Why the app cannot start; one line."""
 
 
-def launch(shelf: Shelf, uploads: Uploads, *, host: str = "127.0.0.1", port: int = 7860, examples: Path | None = None) -> Any:
+def launch(
+    shelf: Shelf, uploads: Uploads, *, host: str = "127.0.0.1", port: int = 7860, examples: Path | list[Image] | None = None
+) -> Any:
     """Start the server. Returns Gradio's Blocks, whose `close` ends it. Raises AppError."""
     _check_free(host, port)
     os.environ["GRADIO_TEMP_DIR"] = str(uploads.folder)  # read whenever Gradio wants a place for files
@@ -60,8 +65,17 @@ def launch(shelf: Shelf, uploads: Uploads, *, host: str = "127.0.0.1", port: int
     return page
 
 
-def serve(places: list[Path], *, host: str = "127.0.0.1", port: int = 7860, examples: Path | None = None) -> int:
-    """Serve the bundles that are found, until Ctrl-C or SIGTERM. Returns the exit status. Raises AppError."""
+def serve(
+    places: list[Path],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    examples: Path | Callable[[Facts], list[Image]] | None = None,
+) -> int:
+    """Serve the bundles that are found, until Ctrl-C or SIGTERM. Returns the exit status. Raises AppError.
+
+    examples: a folder of images to choose from, or what gives some for the network that is shown first.
+    """
     bundles, broken = find(places)
     for line in broken:
         print(f"left out: {line}", file=sys.stderr)
@@ -73,7 +87,11 @@ def serve(places: list[Path], *, host: str = "127.0.0.1", port: int = 7860, exam
     signal.signal(signal.SIGINT, lambda *_: ended.set())
     uploads = Uploads()
     try:
-        page = launch(Shelf(bundles), uploads, host=host, port=port, examples=examples)
+        import torch  # slow, and not needed to refuse
+
+        torch.set_num_threads(1)  # as many pictures at once as there are cores
+        shown = examples(bundles[0].facts) if callable(examples) else examples
+        page = launch(Shelf(bundles), uploads, host=host, port=port, examples=shown)
         count = f"{len(bundles)} network{'s' if len(bundles) > 1 else ''}"
         print(f"{count}, at http://{_written(host)}:{port} (Ctrl-C ends it)", flush=True)
         ended.wait()

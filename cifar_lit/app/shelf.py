@@ -78,7 +78,11 @@ def _names(facts: dict[Path, Facts]) -> dict[Path, str]:
 def accuracy(facts: Facts) -> str:
     """What was measured on test images, for people."""
     measured = facts.metrics.get("test/acc")
-    return "accuracy not measured" if measured is None else f"test accuracy {100 * measured:.1f}%"
+    if measured is None:
+        return "accuracy not measured"
+    watched = ", of images watched in training" if facts.origin.get("validation") == "test" else ""
+    mirrored = ", of two views" if facts.origin.get("test_time_flip") is True else ""
+    return f"test accuracy {100 * measured:.1f}%{watched}{mirrored}"
 
 
 class Shelf:

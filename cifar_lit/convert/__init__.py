@@ -22,7 +22,10 @@ MEAN, STD = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a checkpoint does not say. None: CIFAR-100's, and a note that this is assumed. license: of the weights."""
+    """What a checkpoint does not say. None: CIFAR-100's, and a note that this is assumed. license: of the weights.
+
+    weights: where in the file they are, such as `ema.module`; None: where they usually are.
+    """
 
     classes: tuple[str, ...] | None = None
     mean: tuple[float, float, float] | None = None
@@ -30,6 +33,7 @@ class Options:
     image_size: int = cifar100.IMAGE_SIZE
     title: str | None = None
     license: str = "unknown"
+    weights: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +58,7 @@ class Converted:
 def read(source: Path, options: Options = Options()) -> Converted:  # noqa: B008  frozen
     """The network in a foreign checkpoint. Nothing in the file is run, imported or called. Raises ConvertError in one line."""
     with opened(source) as contents:
-        state = find(contents)
+        state = find(contents, options.weights)
         found = recognise(state)
         format_ = contents.format
     if not re.fullmatch(r"[a-z0-9.-]+", options.license):

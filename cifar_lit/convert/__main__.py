@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
             image_size=given.image_size,
             title=given.title,
             license=given.license,
+            weights=given.weights,
         )
         if not given.dry_run:
             check_output(given.output, force=given.force)  # before any slow work
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--image-size", type=int, default=32, metavar="PIXELS", help="height and width; default: 32")
     parser.add_argument("--title", help="of the model card; default: the name of the file")
     parser.add_argument("--license", default="unknown", help="of the weights, as the Hub names it; default: unknown")
+    parser.add_argument("--weights", metavar="PLACE", help="which weights, where there are several, such as ema.module")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is there")
     parser.add_argument("--dry-run", action="store_true", help="only say what is in the file")
     return parser

@@ -34,13 +34,16 @@ class State:
     notes: list[str] = field(default_factory=list)
 
 
-def find(contents: Contents) -> State:
-    """The weights to convert, and the fields beside them. Raises ConvertError for none, and for several without a choice."""
+def find(contents: Contents, wanted: str | None = None) -> State:
+    """The weights to convert, and the fields beside them. wanted: where they are, if not where they usually are.
+
+    Raises ConvertError for none, and for several without a choice.
+    """
     found = dict(_candidates(contents.value))
     if not found:
         kind = show(contents.value, depth=1)
         raise ConvertError(f"holds no weights by name (a state dict); what it holds: {kind}")
-    place = _choose(list(found))
+    place = _choose(list(found), wanted)
     state = State(found.pop(place), place)
     # Numbers may be stored once and named often, which no network does: the file would grow when it is read.
     total = sum(weight.nbytes for weight in state.weights.values())
@@ -87,7 +90,11 @@ def _module(record: Record, prefix: str = "", depth: int = 0) -> Iterator[tuple[
             yield from _module(child, f"{prefix}{printable(name)}.", depth + 1)
 
 
-def _choose(places: list[str]) -> str:
+def _choose(places: list[str], wanted: str | None) -> str:
+    if wanted is not None:
+        if wanted not in places:
+            raise ConvertError(f"holds no weights at {printable(wanted)}; it holds some at: {', '.join(places[:8])}")
+        return wanted
     # Where this project's own callback averaged the weights, those are the ones that were evaluated.
     if "callbacks.EMA.net" in places:
         return "callbacks.EMA.net"
@@ -96,7 +103,7 @@ def _choose(places: list[str]) -> str:
     ranked = sorted(places, key=lambda place: (place.count("."), _KEYS.index(last) if (last := _last(place)) in _KEYS else 99))
     if _last(ranked[0]) in _KEYS:
         return ranked[0]
-    raise ConvertError(f"holds several networks: {', '.join(places[:8])}; save the one that is wanted alone")
+    raise ConvertError(f"holds several networks: {', '.join(places[:8])}; name the one that is wanted with --weights")
 
 
 def _last(place: str) -> str:

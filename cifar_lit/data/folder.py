@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from cifar_lit import pictures
+from cifar_lit.cores import cores
 from cifar_lit.data.cache import cached, fingerprint
 from cifar_lit.data.dataset import DataError, Dataset, Split, statistics
 
@@ -167,7 +168,7 @@ def decode(tree: Tree, image_size: int | None) -> tuple[Split, Split]:
 
         # Threads, not processes: larger images decode side by side. 32x32 ones are too small for that (60,000 take
         # about 4 s), but forking beside torch's threads is unsafe, and spawning would import the main program again.
-        with _progress(f"Decoding {total:,} images once", total) as advance, ThreadPoolExecutor(_cores()) as pool:
+        with _progress(f"Decoding {total:,} images once", total) as advance, ThreadPoolExecutor(cores()) as pool:
             jobs = [
                 pool.submit(fill, split, start) for split, files in tree.files.items() for start in range(0, len(files), _BATCH)
             ]
@@ -201,10 +202,6 @@ def _rgb(image: Image.Image) -> Image.Image:
     if "transparency" in image.info:  # straight to RGB, Pillow warns about transparent palettes
         image = image.convert("RGBA")
     return image.convert("RGB")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The LightningDataModule: which images are trained on, validated on and tested on, and which engine makes the batches."""
 
 import logging
-import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -12,6 +11,7 @@ import lightning as L
 import torch
 
 from cifar_lit.augment.policy import Policy
+from cifar_lit.cores import cores
 from cifar_lit.data import cifar100, folder, synthetic
 from cifar_lit.data.course import Course
 from cifar_lit.data.dataset import DataError, DataMissing, Dataset, Split
@@ -26,11 +26,6 @@ VALIDATIONS = ("holdout", "test")
 # A split larger than this share of the device's free memory is streamed rather than kept there.
 _RESIDENT_SHARE = 0.4
 _EVAL_BATCH_SIZE = {False: 500, True: 2500}  # on CUDA or not
-
-
-def cores() -> int:
-    """Processor cores that this process may use; where the system does not say (macOS), all of them."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(kw_only=True, eq=False)

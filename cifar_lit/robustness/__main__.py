@@ -10,8 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cifar_lit import bundle, runs
+from cifar_lit import bundle, hub, runs
 from cifar_lit.bundle import Facts
+from cifar_lit.cores import cores
 from cifar_lit.data import cifar100, of_bundle
 from cifar_lit.data.dataset import DataError
 from cifar_lit.predict import Predictor
@@ -41,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         description="A page on how a network does on corrupted test images (those of CIFAR-100-C), how calibrated it is,"
         " and whether it can tell images of other things.",
     )
-    parser.add_argument("bundle", help="a bundle, a run directory or a Lightning checkpoint")
+    parser.add_argument("bundle", help="a bundle, a run directory, a Lightning checkpoint, or hub:user/name")
     parser.add_argument("-o", "--out", type=Path, help="folder to write to (default: robustness/ in the run, else here)")
     parser.add_argument("--root", help="folder of the test images (default for CIFAR-100: $CIFAR100_ROOT, else data)")
     which = parser.add_mutually_exclusive_group()
@@ -76,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
 def run(given: argparse.Namespace) -> Path:
     """Measure, and write the files. Returns the page."""
     began = time.monotonic()
-    path = Path(given.bundle)
+    path = hub.place(given.bundle)
     predictor = Predictor(path, device=given.device)
     facts = predictor.facts
     out = given.out or (runs.run_of(path) or Path()) / "robustness"
@@ -87,7 +88,7 @@ def run(given: argparse.Namespace) -> Path:
     files.prepare(out).rmdir()  # whether it can be written to, before the work
     limit = given.limit if given.limit is not None and given.limit < len(tests.test.labels) else None
     study = Study(predictor=predictor, tests=tests.test, official=arrays, others=given.ood, limit=limit, seed=given.seed,
-                  threads=_cores())  # fmt: skip
+                  threads=cores())  # fmt: skip
     numbers = study.run(_say)
     words = _GENERATED.format(why=why) if arrays is None else _OFFICIAL.format(how=_WHOLE if limit is None else _SAMPLE)
     record: dict[str, Any] = {
@@ -147,10 +148,6 @@ def _versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _say(line: str) -> None:

@@ -7,17 +7,21 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from html import unescape
 
+import numpy as np
 import pytest
 from app.serving import environment, file_object, make_bundle, picture, serving
 from PIL import Image
 from running import completed
 
+from cifar_lit.app.__main__ import _of_its_data as of_its_data
 from cifar_lit.app.answers import about
 from cifar_lit.app.page import Answerer, card
 from cifar_lit.app.shelf import Shelf, find
 from cifar_lit.app.uploads import Uploads
+from cifar_lit.data import synthetic
 from cifar_lit.predict import Predictor
 
 pytestmark = pytest.mark.slow
@@ -102,6 +106,28 @@ def test_about_says_what_was_measured(tmp_path):
     measured, unmeasured = (about(each.facts) for each in sorted(find([tmp_path])[0], key=lambda each: each.folder))
     assert "50.0%" in measured and "90.0%" in measured and "are calibrated" in measured and "superclass</dt>" not in measured
     assert "not measured" in unmeasured and "are not calibrated" in unmeasured and "%" not in unmeasured
+
+
+def test_what_flatters_an_accuracy_is_said(tmp_path):
+    plain = make_bundle(tmp_path / "a", origin={"validation": "holdout", "test_time_flip": False})
+    watched = make_bundle(tmp_path / "b", origin={"validation": "test", "evaluated": "best", "test_time_flip": True})
+    last = make_bundle(tmp_path / "c", origin={"validation": "test", "evaluated": "last"})
+    shown = {each.folder: (each.name, about(each.facts)) for each in find([tmp_path])[0]}
+    assert shown[plain][0].endswith("(test accuracy 10.0%)") and "looked at while" not in shown[plain][1]
+    assert "10.0%, of images watched in training, of two views)" in shown[watched][0]
+    assert "chosen by them: that flatters it" in shown[watched][1] and "mirror image" in shown[watched][1]
+    assert "watched" in shown[last][0] and "but chose nothing" in shown[last][1] and "mirror" not in shown[last][1]
+
+
+def test_examples_are_test_images_of_its_data(tmp_path):
+    drawn = synthetic.load(train_per_class=1, test_per_class=20)
+    facts = find([make_bundle(tmp_path)])[0][0].facts
+    network = {**facts.network, "num_classes": len(drawn.classes)}
+    facts = replace(facts, network=network, classes=drawn.classes, superclasses=(), superclass_of=())
+    found = of_its_data(facts)
+    assert len(found) == 8
+    assert all(np.array_equal(np.asarray(image), drawn.test.images[250 * number]) for number, image in enumerate(found))
+    assert of_its_data(replace(facts, data="folder")) == []
 
 
 def test_card_without_its_table_for_machines(tmp_path):

@@ -107,8 +107,11 @@ def test_which_of_several_networks(tmp_path):
     assert converted.place == "model" and torch.equal(converted.weights["conv1.weight"], weights["conv1.weight"])
     assert "more weights in the file, not converted: ema" in converted.facts.notes
     torch.save({"teacher": weights, "student": weights}, path)
-    with pytest.raises(convert.ConvertError, match="several networks: teacher, student"):
+    with pytest.raises(convert.ConvertError, match="several networks: teacher, student; .*--weights"):
         convert.read(path)
+    assert convert.read(path, convert.Options(weights="student")).place == "student"
+    with pytest.raises(convert.ConvertError, match="no weights at pupil; it holds some at: teacher, student"):
+        convert.read(path, convert.Options(weights="pupil"))
     torch.save({"epoch": 3, "loss": [1.0]}, path)
     with pytest.raises(convert.ConvertError, match="holds no weights"):
         convert.read(path)
