@@ -106,6 +106,37 @@ def test_a_picture_its_labels_and_the_heat_map(page, served):
     assert fits(page) and "10.0%" in page.inner_text("#about")
 
 
+# Luminances as WCAG 2 has them, of an element's text and of the first ground behind it that hides what is below.
+LUMINANCES = """element => {
+    const channels = colour => {
+        const canvas = document.createElement("canvas"); canvas.width = canvas.height = 1;
+        const context = canvas.getContext("2d"); context.fillStyle = colour; context.fillRect(0, 0, 1, 1);
+        return [...context.getImageData(0, 0, 1, 1).data].map(value => value / 255);
+    };
+    const luminance = colour => channels(colour).slice(0, 3)
+        .map(value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
+    let ground = element;
+    while (ground.parentElement && channels(getComputedStyle(ground).backgroundColor)[3] < 1) ground = ground.parentElement;
+    return [luminance(getComputedStyle(element).color), luminance(getComputedStyle(ground).backgroundColor)];
+}"""
+
+
+def test_text_stands_out_from_its_ground(page, served):
+    choose(page, served.folder / "notes.png")
+    page.wait_for_selector("#answer .refusal")
+    places = ["#intro h1", "#intro p", "#answer .refusal p"]
+    found = {place: page.locator(place).first.evaluate(LUMINANCES) for place in places}
+    choose(page, real_image(served.folder))
+    labels(page)
+    page.click("#about button >> nth=0")
+    places = [".guesses .class b", ".guesses .class small", ".guesses .percent", ".seen p", ".measured dt", "#why"]
+    found |= {place: page.locator(place).first.evaluate(LUMINANCES) for place in places}
+    for place, (text, ground) in found.items():
+        assert (max(text, ground) + 0.05) / (min(text, ground) + 0.05) >= 4.5, place
+    assert (found["#intro h1"][1] < 0.1) == (page.look == "dark")
+
+
 def test_a_text_file_named_png_is_refused_in_a_sentence(page, served):
     choose(page, served.folder / "notes.png")
     refusal = page.wait_for_selector("#answer .refusal")
