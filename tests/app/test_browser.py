@@ -108,17 +108,19 @@ def test_a_picture_its_labels_and_the_heat_map(page, served):
 
 # Luminances as WCAG 2 has them, of an element's text and of the first ground behind it that hides what is below.
 LUMINANCES = """element => {
-    const channels = colour => {
+    const channels = colours => {
         const canvas = document.createElement("canvas"); canvas.width = canvas.height = 1;
-        const context = canvas.getContext("2d"); context.fillStyle = colour; context.fillRect(0, 0, 1, 1);
+        const context = canvas.getContext("2d");
+        colours.forEach(colour => { context.fillStyle = colour; context.fillRect(0, 0, 1, 1); });
         return [...context.getImageData(0, 0, 1, 1).data].map(value => value / 255);
     };
-    const luminance = colour => channels(colour).slice(0, 3)
+    const luminance = colours => channels(colours).slice(0, 3)
         .map(value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
         .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
     let ground = element;
-    while (ground.parentElement && channels(getComputedStyle(ground).backgroundColor)[3] < 1) ground = ground.parentElement;
-    return [luminance(getComputedStyle(element).color), luminance(getComputedStyle(ground).backgroundColor)];
+    while (ground.parentElement && channels([getComputedStyle(ground).backgroundColor])[3] < 1) ground = ground.parentElement;
+    const behind = getComputedStyle(ground).backgroundColor;
+    return [luminance([behind, getComputedStyle(element).color]), luminance([behind])];
 }"""
 
 
