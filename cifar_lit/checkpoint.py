@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,9 @@ def read(path: Path) -> dict[str, Any]:
     """The contents of a Lightning checkpoint, on the CPU; no code in it is run. Raises CheckpointError."""
     verify(path)
     try:
-        with opened(path):  # the seal is no signature, and what torch reads without running code can still hang or crash it
+        # The seal is no signature, and what torch reads without running code can still hang or crash it.
+        with opened(path), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles that torch did not write: whatever comes of one is one line
             contents = torch.load(path, map_location="cpu", weights_only=True)
     except ConvertError as error:
         raise CheckpointError(f"{path}: refused: {str(error).removeprefix(f'{path}: ')}") from None

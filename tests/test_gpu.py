@@ -1,7 +1,9 @@
 """What only a GPU can show. `make test-gpu` on such a machine; skipped elsewhere."""
 
+import numpy as np
 import pytest
 import torch
+from app.serving import make_bundle
 from hydra.utils import instantiate
 from running import ANY_MODEL
 from test_conf import CONF, composed
@@ -12,6 +14,7 @@ from cifar_lit.data.course import Course
 from cifar_lit.data.dataset import Split
 from cifar_lit.data.loaders import DeviceLoader, Normalize, Place
 from cifar_lit.experiment import Experiment
+from cifar_lit.predict import Predictor
 from cifar_lit.seeding import numpy_generator
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
@@ -31,8 +34,6 @@ def no_waiting():
 
 
 def images(n: int = 256) -> Split:
-    import numpy as np
-
     rng = np.random.default_rng(0)
     return Split(rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8), rng.integers(0, 100, n))
 
@@ -182,6 +183,15 @@ def test_compiled_gradients_are_those_of_the_network(name):
     compiled = gradient(torch.compile(net, dynamic=False), mixed=True)
     assert compiled.isfinite().all()
     assert F.cosine_similarity(compiled, exact, dim=0) > F.cosine_similarity(eager, exact, dim=0) - 0.02
+
+
+def test_predictions_are_those_of_the_cpu(tmp_path):
+    torch.manual_seed(0)
+    folder = make_bundle(tmp_path / "model")
+    pixels = images(20).images
+    found = {device: Predictor(folder, device=device).logits(list(pixels)) for device in ("cpu", "cuda")}
+    np.testing.assert_allclose(found["cuda"], found["cpu"], atol=2e-2)  # convolutions round to TF32
+    assert (found["cuda"].argmax(1) == found["cpu"].argmax(1)).mean() > 0.9
 
 
 def test_fast_as_it_comes(train):

@@ -59,7 +59,7 @@ def _of_its_data(facts: Facts) -> list[Image]:
     from cifar_lit.data import of_bundle  # reads images, for which a Space has no use
 
     try:
-        test = of_bundle.load(facts.data, facts.classes, facts.image_size, None, facts.origin.get("overrides") or ()).test
+        test = of_bundle.load(facts.data, facts.classes, facts.image_size, None, facts.origin.get("overrides")).test
     except DataError:
         return []
     return [fromarray(np.array(test.images[number * len(test.labels) // MOST])) for number in range(MOST)]

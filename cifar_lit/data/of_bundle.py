@@ -8,15 +8,13 @@ from cifar_lit.data import cifar100, folder, synthetic
 from cifar_lit.data.dataset import DataError, Dataset
 
 
-def load(
-    data: str, classes: tuple[str, ...], image_size: tuple[int, int], root: str | None, overrides: Iterable[str] = ()
-) -> Dataset:
+def load(data: str, classes: tuple[str, ...], image_size: tuple[int, int], root: str | None, overrides: object = ()) -> Dataset:
     """The data set that a network was trained on, for its test images.
 
     data, classes, image_size: the bundle's facts. root: of the images; None: as usual. overrides: what was typed to start the
-    run, which says how many images were drawn. Raises DataError.
+    run, which says how many images were drawn; as the bundle has it, which may be anything. Raises DataError.
     """
-    dataset = _found(data, image_size, root, overrides)
+    dataset = _found(data, image_size, root, overrides if isinstance(overrides, list | tuple) else ())
     if dataset.classes != classes:
         odd = sorted(set(dataset.classes) ^ set(classes)) or ["the order"]
         raise DataError(

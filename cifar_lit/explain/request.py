@@ -68,6 +68,4 @@ def samples(request: Request, count: int) -> list[Sample]:
 
 def data_of(facts: Facts, root: str | None) -> Dataset:
     """The data set that a network was trained on, for its test images. Nothing is downloaded. Raises DataError."""
-    overrides = facts.origin.get("overrides")
-    typed = overrides if isinstance(overrides, list | tuple) else ()
-    return of_bundle.load(facts.data, facts.classes, facts.image_size, root, typed)
+    return of_bundle.load(facts.data, facts.classes, facts.image_size, root, facts.origin.get("overrides"))

@@ -81,7 +81,7 @@ def run(given: argparse.Namespace) -> Path:
     predictor = Predictor(path, device=given.device)
     facts = predictor.facts
     out = given.out or (runs.run_of(path) or Path()) / "robustness"
-    tests = of_bundle.load(facts.data, facts.classes, facts.image_size, given.root, facts.origin.get("overrides") or ())
+    tests = of_bundle.load(facts.data, facts.classes, facts.image_size, given.root, facts.origin.get("overrides"))
     arrays, why = _official(given, facts)
     if given.ood and not given.ood.is_dir():
         raise DataError(f"{given.ood}: there is no such folder; --ood wants one with images of other things than the classes")

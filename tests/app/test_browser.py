@@ -16,6 +16,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="the
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync",
          "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # fmt: skip
+SCRIPTED = (
+    "# Card of the second\n\n![](http://example.invalid/x.png)<script>window.ran = 1</script><img src='data:,' onerror='window.ran = 1'>"
+    "<svg onload='window.ran = 1'></svg><a href='javascript:window.ran = 1' id='trap'>here</a>"
+)
 LOOKS = {"light": ((1280, 900), "light"), "dark": ((1280, 900), "dark"), "phone": ((390, 844), "light")}
 
 
@@ -31,9 +35,7 @@ def browser():
 def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
     make_bundle(folder / "bundles" / "first", "first", card="# Card of the first\n\n    code " + "x" * 200)
-    make_bundle(
-        folder / "bundles" / "second", "second", card="# Card of the second\n\n![](http://example.invalid/x.png)", metrics={}
-    )
+    make_bundle(folder / "bundles" / "second", "second", card=SCRIPTED, metrics={})
     os.utime(folder / "bundles" / "second" / "config.json", (1, 1))
     (folder / "shown").mkdir()
     (folder / "shown" / "a.png").write_bytes(picture(5))
@@ -166,6 +168,8 @@ def test_examples_and_another_network(page, served):
     page.click("#about button >> nth=0")
     page.get_by_text("Card of the second").wait_for()
     assert "not measured" in page.inner_text("#about") and fits(page)
+    assert page.locator("#about script, #about svg[onload], #about img[onerror], #about a[href^='javascript']").count() == 0
+    assert page.evaluate("window.ran === undefined")
     # The card's picture lies elsewhere: it was stopped, and only the browser's word about that is in the console.
     page.wait_for_timeout(300)
     page.wrong[:] = [line for line in page.wrong if "Content Security Policy" not in line and "example.invalid" not in line]

@@ -213,26 +213,44 @@ def test_one_bit_flipped_in_the_numbers_of_a_zip_is_noticed(tmp_path):
         convert.read(tmp_path / name)
 
 
+_CONVERTED = """
+from cifar_lit.convert.__main__ import main
+def opened(path):
+    return main([path, "--dry-run"])
+"""
+# A checkpoint whose SHA-256 is right, since whoever made it wrote that too.
+_LOADED = """
+from pathlib import Path
+from cifar_lit import checkpoint
+def opened(path):
+    checkpoint.seal(Path(path))
+    try:
+        checkpoint.load(path)
+    except checkpoint.CheckpointError as error:
+        print(str(error), file=sys.stderr)
+        return 1
+"""
 _MEASURE = """
 import json, resource, sys, time
-from cifar_lit.convert.__main__ import main
+%s
 alone = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sys.argv[1:]:
     start = time.monotonic()
-    code = main([path, "--dry-run"])
+    code = opened(path)
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - alone) // 1024
     print(json.dumps([path, code, round(time.monotonic() - start, 1), peak]), flush=True)
 """
 
 
 @pytest.mark.slow
-def test_bombs_take_neither_all_memory_nor_all_time(tmp_path):
+@pytest.mark.parametrize("way", [_CONVERTED, _LOADED], ids=["converted", "loaded"])
+def test_bombs_take_neither_all_memory_nor_all_time(way, tmp_path):
     paths = []
     for name, data in hostile_files.bombs().items():
-        paths.append(tmp_path / f"{name}.pth")
+        paths.append(tmp_path / (f"{name}.pth" if way == _CONVERTED else f"{name}.ckpt"))
         paths[-1].write_bytes(data)
     done = subprocess.run(
-        [sys.executable, "-c", _MEASURE, *map(str, paths)], cwd=REPOSITORY, capture_output=True, text=True, timeout=600
+        [sys.executable, "-c", _MEASURE % way, *map(str, paths)], cwd=REPOSITORY, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr[-2000:]
     rows = [json.loads(line) for line in done.stdout.splitlines()]
