@@ -17,8 +17,8 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
          "--disable-component-update", "--disable-sync",
          "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # fmt: skip
 SCRIPTED = (
-    "# Card of the second\n\n![](http://example.invalid/x.png)<script>window.ran = 1</script><img src='data:,' onerror='window.ran = 1'>"
-    "<svg onload='window.ran = 1'></svg><a href='javascript:window.ran = 1' id='trap'>here</a>"
+    "# Card of the second\n\n![](http://example.invalid/x.png)<script>window.ran = 1</script>"
+    "<img src='data:,' onerror='window.ran = 1'><svg onload='window.ran = 1'></svg><a href='javascript:window.ran = 1'>here</a>"
 )
 LOOKS = {"light": ((1280, 900), "light"), "dark": ((1280, 900), "dark"), "phone": ((390, 844), "light")}
 
