@@ -18,7 +18,7 @@ $(READY): requirements.txt
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@echo "Making the environment in .venv (a few minutes where packages must be downloaded) ..."
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv
-	@$(PY) -m uv pip install --quiet --python $(PY) --requirement requirements.txt
+	@$(PY) -m uv pip install --quiet --compile-bytecode --python $(PY) --requirement requirements.txt
 	@touch $@
 
 train: $(READY) ## train: make train ARGS="model=resnet34 optim=adam_onecycle"; alone, experiment=quickstart

@@ -70,7 +70,9 @@ def test_conf_runs_on_both_engines(name):
     )
     assert done.shape == IMAGES.shape and done.min() >= 0 and done.max() <= 255
     assert done.dtype == (
-        torch.uint8 if name in ("none", "crop_flip", "crop_flip_mild", "crop_flip_alternating", "cutout") else torch.float32
+        torch.uint8
+        if name in ("none", "crop_flip", "crop_flip_mild", "crop_flip_alternating", "crop_flip_alternating_wide", "cutout")
+        else torch.float32
     )
     assert torch.equal(IMAGES, before)
 

@@ -209,7 +209,7 @@ def test_missing_cifar100_is_refused_before_anything_is_read(tmp_path):
 
 
 def test_fallback_is_only_taken_where_asked_for_and_said_aloud(tmp_path, monkeypatch, caplog):
-    def missing(root, *, download):
+    def missing(root, **_):
         raise DataMissing("nothing there")
 
     monkeypatch.setattr(cifar100, "load", missing)
