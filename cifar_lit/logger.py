@@ -1,9 +1,11 @@
 """Experiment trackers beside metrics.csv: what every tracker is told at the start and at the end of a run."""
 
+import csv
 import json
 import logging
 import os
 import secrets
+from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,9 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from cifar_lit import runs
+
+TABLES = "findings"  # before the names of the tables that W&B is given
+_PAIRS = 20  # of confused classes
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +139,47 @@ def _write_hparams(logger: TensorBoardLogger, **content: Any) -> None:
     logger.experiment._get_file_writer().add_summary(Summary(value=[value]))
 
 
+def _log_tables(logger: Wandb) -> None:
+    """What the test found, class by class, as tables that W&B's panels can show."""
+    import wandb  # as above
+
+    tables = {
+        name: wandb.Table(columns=[*columns], data=rows) for name, columns, rows in findings_tables(Path(str(logger.save_dir)))
+    }
+    if tables:
+        logger.experiment.log({f"{TABLES}/{name}": table for name, table in tables.items()})
+
+
+def findings_tables(folder: Path) -> Iterator[tuple[str, list[str], list[list[str | float | None]]]]:
+    """Accuracy by class, the pairs most often confused, and calibration, of the files of a run: name, columns, rows."""
+    for name in ("per_class", "calibration"):
+        if (folder / f"{name}.csv").exists():
+            columns, *rows = _rows(folder / f"{name}.csv")
+            yield name, columns, [[_value(text) for text in row] for row in rows]
+    if (folder / "confusion.csv").exists():
+        (_, *classes), *rows = _rows(folder / "confusion.csv")
+        pairs = [
+            (int(images), true, predicted)
+            for true, *counts in rows
+            for predicted, images in zip(classes, counts, strict=True)
+            if true != predicted and int(images)
+        ]
+        most = sorted(pairs, key=lambda pair: (-pair[0], pair[1:]))[:_PAIRS]
+        yield "confused_pairs", ["true", "predicted", "images"], [[true, predicted, images] for images, true, predicted in most]
+
+
+def _rows(path: Path) -> list[list[str]]:
+    with open(path, newline="") as file:
+        return list(csv.reader(file))
+
+
+def _value(text: str) -> str | float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return text
+
+
 def _result_tag(name: str) -> str:
     return f"summary/{name.replace('/', '_')}"
 
@@ -152,6 +198,8 @@ def end(logger: Logger, summary: dict[str, Any]) -> None:
 def _end(logger: Logger, summary: dict[str, Any]) -> None:
     finished = summary["status"] == "finished"
     if isinstance(logger, Wandb):
+        if finished:
+            _log_tables(logger)
         logger.experiment.summary.update({name: value for name, value in summary.items() if not isinstance(value, dict)})
         ended = summary["status"] in runs.ENDED  # a pruned run was stopped on purpose
         logger.finalize("success" if ended else "failed")

@@ -13,6 +13,7 @@ from running import TINY
 from cifar_lit import runs
 from cifar_lit.dashboard import panels, views
 from cifar_lit.dashboard.__main__ import main
+from cifar_lit.logger import TABLES, findings_tables
 
 
 def specs(group: str | None = None) -> list[dict[str, Any]]:
@@ -45,6 +46,8 @@ def addressed(spec: Any) -> set[tuple[str, str]]:
             names |= {tuple(config[axis].split(":", 1)) for axis in ("xAxis", "yAxis")}
         elif kind == "Parallel Coordinates Plot":
             names |= {tuple(column["accessor"].split(":", 1)) for column in config["columns"]}
+        elif kind == "Weave":  # a table, of which W&B keeps the last of the history as the summary
+            names.add(("history", config["panel2Config"]["exp"]["fromOp"]["inputs"]["key"]["val"]))
         else:
             assert kind == "Parameter Importance", f"a new kind of panel: {kind}"
             names.add(("summary", config["targetKey"]))
@@ -91,7 +94,7 @@ def written(path: Path) -> dict[str, Any]:
     for record in records(path):
         kind = record.WhichOneof("record_type")
         if kind == "history":
-            told["history"] |= {".".join(item.nested_key) or item.key for item in record.history.item}
+            told["history"] |= {item.nested_key[0] if item.nested_key else item.key for item in record.history.item}
         elif kind == "summary":
             told["summary"] |= {".".join(item.nested_key) or item.key: item.value_json for item in record.summary.update}
         elif kind == "run":
@@ -119,6 +122,7 @@ def test_every_name_is_one_that_runs_write(train):
                 assert has(run["config"], name), f"{view['name']} asks for the configuration's {name}, which no run has"
             else:
                 assert name in run[section], f"{view['name']} asks for {name}, which is not in any run's {section}"
+    assert {f"{TABLES}/{name}" for name in panels.TABLES} <= run["history"]
     recipes = {each["config"]["recipe"] for each in told}
     assert len(recipes) == 2, "one for each learning rate, whatever the seed"
     assert all(re.fullmatch(r"resnet8-sgd_onecycle [0-9a-f]{6}", recipe) for recipe in recipes)
@@ -199,7 +203,7 @@ def test_what_people_compare():
         for config in lines.values():
             assert (config["xAxis"], config["groupBy"], config["groupArea"]) == ("epoch", "recipe.value", "minmax")
         assert {panel["viewType"] for panel in drawn(view)} == {
-            "Run History Line Plot", "Bar Chart", "Scatter Plot", "Parallel Coordinates Plot", "Parameter Importance",
+            "Run History Line Plot", "Bar Chart", "Scatter Plot", "Parallel Coordinates Plot", "Parameter Importance", "Weave",
         }  # fmt: skip
 
 
@@ -223,3 +227,17 @@ def test_names_that_cannot_be_are_usage_errors(arguments, capsys):
         main(arguments)
     assert stop.value.code == 2
     assert arguments[0] in capsys.readouterr().err
+
+
+def test_tables_are_the_files_of_the_run(tmp_path):
+    (tmp_path / "per_class.csv").write_text("class,superclass,images,acc\napple,fruit,100,0.9100\nbee,,100,0.4000\n")
+    (tmp_path / "confusion.csv").write_text("true / predicted,apple,bee\napple,91,9\nbee,60,40\n")
+    (tmp_path / "calibration.csv").write_text("bin_low,bin_high,images,confidence,accuracy\n0,0.5,0,,\n0.5,1,200,0.8,0.7\n")
+    assert {name: (columns, rows) for name, columns, rows in findings_tables(tmp_path)} == {
+        "per_class": (["class", "superclass", "images", "acc"], [["apple", "fruit", 100, 0.91], ["bee", None, 100, 0.4]]),
+        "confused_pairs": (["true", "predicted", "images"], [["bee", "apple", 60], ["apple", "bee", 9]]),
+        "calibration": (
+            ["bin_low", "bin_high", "images", "confidence", "accuracy"], [[0, 0.5, 0, None, None], [0.5, 1, 200, 0.8, 0.7]],
+        ),
+    }  # fmt: skip
+    assert not list(findings_tables(tmp_path / "nowhere"))

@@ -6,6 +6,7 @@ import wandb_workspaces.reports.v2 as wr
 from wandb_workspaces.reports.v2.interface import PanelTypes
 
 RECIPE = "recipe"  # one name for all seeds of a recipe: cifar_lit.logger.recipe
+TABLES = ("per_class", "confused_pairs", "calibration")  # cifar_lit.logger.findings_tables
 # What the table of runs shows, beside a run's name and its state.
 SUMMARY_COLUMNS = ("val/acc", "test/acc", "gap", "train_seconds")
 CONFIG_COLUMNS = (
@@ -103,6 +104,12 @@ def parts(kind: Kind) -> list[Part]:
             "Training accuracy is the running one, on augmented images, with labels mixed where the recipe mixes them: the gap"
             " may be below zero.",
             [_bars("Gap: training less test accuracy", "gap"), _bars("Training accuracy", "train/acc")],
+        ),
+        Part(
+            "Classes, confusions, calibration",
+            "Of the test images, for the runs that are chosen: accuracy by class, the pairs most often confused, and in bins of"
+            " confidence how often it was right.",
+            [wr.WeavePanelSummaryTable(table_name=f"findings/{name}") for name in TABLES],
         ),
         Part(
             "Accuracy against cost",
