@@ -1,5 +1,7 @@
 """What is learned: a network, a loss, a mix of labels, and how the weights are updated."""
 
+import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +17,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from cifar_lit.metrics import Evaluation, Tally, counted, fit_temperature
 from cifar_lit.mix import Mix, dominant
 from cifar_lit.seeding import numpy_generator, reseed
+
+log = logging.getLogger(__name__)
 
 Shape = tuple[bool, int, int]  # of a batch: in training or not, images, pixels a side
 Batch = tuple[Tensor, Tensor]  # images (N, 3, H, W) float32, normalised; labels (N,) int64
@@ -62,6 +66,7 @@ class Task(L.LightningModule):
         self.num_classes = num_classes
         self.facts = facts or {}
         self.stopped = False
+        self.diverged = False
         self.seed = seed
         self.test_time_flip = test_time_flip
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -110,6 +115,13 @@ class Task(L.LightningModule):
             return
         means = self.training_tally.compute()  # waits for the device: the clock is read after it
         seconds = time.perf_counter() - self.epoch_started
+        if not math.isfinite(means["loss"]) and not self.diverged:
+            self.diverged = True
+            log.warning(
+                "Diverged: the training loss is no number since epoch %d, and this run will come to nothing. Try a lower"
+                " optimizer.lr, trainer.gradient_clip_val=1 or a longer warm-up.",
+                self.current_epoch + 1,
+            )
         images = self.epoch_images * self.trainer.world_size
         self.record(
             {

@@ -107,6 +107,13 @@ def test_evaluated_weights(train):
     assert held["val/acc"] == held["val/acc_best"]
 
 
+def test_a_run_that_diverges_is_told_once_and_ends(train):
+    ran = train(*TINY, "optim=sgd_constant", "optimizer.lr=1e30", "trainer.max_epochs=3")
+    assert ran.code == 0, ran.err
+    assert (ran.out + ran.err).count("Diverged: the training loss is no number since epoch 1") == 1
+    assert runs.read_summary(ran.folder)["status"] == "finished"
+
+
 @pytest.mark.parametrize(
     "options",
     [

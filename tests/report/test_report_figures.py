@@ -63,7 +63,7 @@ def test_every_figure_has_its_files_and_what_it_needs(written):
 def test_axes_have_names_and_units(written):
     for one in drawn(written[2]):
         text = re.sub(r"<[^>]*>", " ", one.svg)
-        unitless = one.name.endswith(("lr", "parallel", "mistakes")) or "-grid-" in one.name  # said in the caption
+        unitless = one.name.endswith(("lr", "parallel", "mistakes"))  # said in the caption
         assert unitless or re.search(r"\((%|s|min|h|nats|points)\)", text), one.name
         if "-curve-" in one.name:
             assert "epoch" in text

@@ -49,7 +49,7 @@ def _map(subject: Subject, one: str, other: str, number: int) -> Drawn:
         n[row, column] += 1
     mean = np.divide(total, n, out=np.full(n.shape, np.nan), where=n > 0)
     names = " by ".join(plain(name.rpartition(".")[2], 18) for name in (one, other))
-    title = f"{subject.board.kind.score_words.capitalize()}: {names}"
+    title = f"{subject.board.kind.score_words.capitalize()} (%): {names}"
     left = 0.45 + 0.075 * max(len(row) for row in rows)
     figure, axes = draw.sheet(title, 0.36 * len(rows) + 0.1, left=left)
     low, high = np.nanmin(mean), np.nanmax(mean)
