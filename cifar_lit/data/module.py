@@ -219,7 +219,7 @@ class CIFAR100(ImageData):
             raise DataError(
                 f"no CIFAR-100 under data.root={self.root}, and data.download=false: put it there, or use data=synthetic"
             )
-        return cifar100.SIZES
+        return cifar100.facts.SIZES
 
     def read(self) -> Dataset:
         try:

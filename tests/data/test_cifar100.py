@@ -34,7 +34,7 @@ PER_CLASS = {"train": 2, "test": 1}
 def fake(tmp_path, monkeypatch):
     """Two training images and one test image a class; the user's cache in a temporary folder; no network."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    monkeypatch.setattr(cifar100, "PER_CLASS", PER_CLASS)
+    monkeypatch.setattr(cifar100.facts, "PER_CLASS", PER_CLASS)
 
     def no_network(*arguments, **options):
         raise OSError(errno.ENETUNREACH, "Network is unreachable")
@@ -152,7 +152,7 @@ def test_names_and_superclasses_are_the_official_ones():
     assert len(cifar100.CLASSES) == 100 and tuple(sorted(set(cifar100.CLASSES))) == cifar100.CLASSES
     assert tuple(sorted(cifar100.SUPERCLASSES)) == cifar100.SUPERCLASSES and len(cifar100.SUPERCLASSES) == 20
     assert list(cifar100.SUPERCLASS_OF) == [int(label) for label in OFFICIAL_COARSE.split()]
-    assert cifar100.SIZES == (50000, 10000)
+    assert cifar100.facts.SIZES == (50000, 10000)
 
 
 def test_sums_are_torchvisions():
