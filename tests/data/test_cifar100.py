@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifar_lit.data import cifar100
+from cifar_lit.data import cifar100, cifar100_pickles
 from cifar_lit.data.dataset import DataError, DataMissing
 
 PROJECT = Path(__file__).parents[2]
@@ -310,7 +310,7 @@ def test_bad_archive_is_refused_unread_and_a_good_one_then_works(root, monkeypat
     good = path.read_bytes()
     path.write_bytes({"half": good[: len(good) // 2], "altered": good[:-1] + b"x", "empty": b""}[damage])
     with monkeypatch.context() as patch:
-        patch.setattr(cifar100.tarfile, "open", None)
+        patch.setattr(cifar100_pickles.tarfile, "open", None)
         refused(root, path, "half-downloaded or altered", "delete it")
     assert cached_folders(root) == before
     path.write_bytes(good)
@@ -480,7 +480,7 @@ real = pytest.mark.skipif(not REAL, reason="CIFAR100_ROOT is not set to a folder
 @pytest.fixture
 def real_root(root, monkeypatch):
     """Links to the real folders, so that the cache is not written beside them."""
-    monkeypatch.setattr(cifar100, "PER_CLASS", {"train": 500, "test": 100})
+    monkeypatch.setattr(cifar100.facts, "PER_CLASS", {"train": 500, "test": 100})
     for split in ("train", "test"):
         (root / split).symlink_to(Path(REAL).resolve() / split)
     return root
