@@ -21,7 +21,8 @@ class SweepTable(Callback):
         folder = Path(config.hydra.sweep.dir)
         jobs = sorted(runs.find(folder), key=lambda path: (len(path.name), path.name))
         rows = [(path, runs.read_summary(path) or {"status": "killed"}) for path in jobs]
-        _print(folder, rows)
+        if rows:  # none where other processes have carried out every trial of a study
+            _print(folder, rows)
         seeds = repeat.over_seeds([summary for _, summary in rows])
         if seeds:
             repeat.write(folder, seeds)
