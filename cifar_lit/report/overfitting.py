@@ -74,8 +74,8 @@ class Fit:
             )
         if self.verdict == "under-fits":
             words.append(
-                "Training accuracy is no higher than test accuracy: more epochs, a larger network or weaker augmentation"
-                " may help."
+                f"Training accuracy is less than {100 * SMALL_GAP:.0f} points above test accuracy: more epochs, a larger network"
+                " or weaker augmentation may help."
             )
         if not words:
             words.append("Nothing to do." if self.gap is not None else "No training accuracy was recorded.")
