@@ -22,6 +22,7 @@ _RUN = """
 | parameters | {params:,} |
 | test accuracy{views} | {acc} |
 | test accuracy, top 5 | {acc5} |
+| test images | {images} |
 | expected calibration error, 15 bins | {ece} |
 | the same, calibrated | {calibrated} |
 | training accuracy (running, on augmented images) | {train} |
@@ -75,6 +76,7 @@ def write(facts: Facts, summary: dict[str, Any]) -> str:
         views=", mean of each image and its mirror image" if summary.get("test_time_flip") else "",
         acc=percent("test/acc"),
         acc5=percent("test/acc5"),
+        images=f"{summary['test/images']:,}",
         ece=f"{summary['test/ece']:.4f}",
         calibrated="not measured" if calibrated is None else f"{calibrated:.4f}",
         train=percent("train/acc"),

@@ -11,7 +11,7 @@ from cifar_lit import bundle, card, convert
 SUMMARY = {
     "params": 1234, "test/acc": 0.7357, "test/acc5": 0.92, "test/ece": 0.0412, "test/ece_calibrated": 0.0123, "train/acc": 0.8435,
     "validation": "holdout", "evaluated": "best", "evaluated_epoch": 28, "epochs": 30, "train_seconds": 2160.4, "device": "cpu",
-    "precision": "32-true", "seed": 3, "git": None, "overrides": ["model=resnet8", "seed=3"],
+    "precision": "32-true", "seed": 3, "git": None, "test/images": 10_000, "overrides": ["model=resnet8", "seed=3"],
 }  # fmt: skip
 
 
@@ -20,7 +20,7 @@ def test_a_card_says_what_people_ask():
     head = ModelCard(text).data
     assert (head.license, head.library_name, head.pipeline_tag) == ("mit", "cifar_lit", "image-classification")
     assert head.metrics == ["accuracy"]
-    assert re.search(r"test accuracy \| 73.57% \|", text)
+    assert re.search(r"test accuracy \| 73.57% \|", text) and "| test images | 10,000 |" in text
     for words in ("held-out training images", "best epoch, number 29 of 30", "## Intended use and limits", "## Use",
                   "python -m cifar_lit.predict", "from_pretrained", "python train.py model=resnet8 seed=3"):  # fmt: skip
         assert words in text, words
