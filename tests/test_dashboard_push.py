@@ -44,7 +44,7 @@ def command(*arguments: str, program: tuple[str, str] = PROGRAM, **more: str) ->
 def test_print_needs_no_key_and_no_network():
     done = command("--project", "five", "--print", WANDB_BASE_URL="http://127.0.0.1:9")
     assert (done.returncode, done.stderr) == (0, "")
-    assert [len(drawn(view)) for view in json.loads(done.stdout)["workspaces"]] == [14, 13]
+    assert [len(drawn(view)) for view in json.loads(done.stdout)["workspaces"]] == [17, 16]
 
 
 class WandB(BaseHTTPRequestHandler):
