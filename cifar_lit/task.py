@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -153,6 +154,9 @@ class Task(L.LightningModule):
         self.held_out.update(logits, labels)
         return logits
 
+    def on_predict_batch_end(self, *_: Any) -> None:
+        self._leave_if_told()
+
     def on_predict_epoch_end(self) -> None:
         logits, labels = self.held_out.compute()
         self.temperature = fit_temperature(logits, labels) if logits.isfinite().all() else None
@@ -166,6 +170,14 @@ class Task(L.LightningModule):
         if self.test_time_flip:
             logits = (logits + self(images.flip(3))) / 2
         self.evaluation.update(logits, labels)
+
+    def on_test_batch_end(self, *_: Any) -> None:
+        self._leave_if_told()
+
+    def _leave_if_told(self) -> None:
+        """Lightning itself does not look for a SIGTERM in predictions, nor at a test's last batch, and then forgets it."""
+        if self.trainer.received_sigterm:
+            raise SIGTERMException
 
     def on_test_epoch_end(self) -> None:
         # Of one view: that is what the temperature is fitted for, and what is served.

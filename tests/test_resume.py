@@ -260,6 +260,28 @@ def test_interrupted_while_testing(train, monkeypatch):
     assert runs.read_summary(ran.folder)["status"] == "finished"
 
 
+@pytest.mark.parametrize("step", ["predict_step", "test_step"])
+def test_sigterm_in_the_only_batch_after_training(train, monkeypatch, step):
+    """Also of a sweep, which then ends: nothing else would look at the signal, and its next job would begin."""
+    from cifar_lit.task import Task
+
+    original = getattr(Task, step)
+
+    def told(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)
+
+    command = ["-m", *TINY, "data.eval_batch_size=500", "seed=1,2", "hydra.sweep.dir=sweep"]
+    with monkeypatch.context() as patched:
+        patched.setattr(Task, step, told)
+        ran = train(*command)
+    assert ran.code == 130, ran.out
+    assert runs.read_summary(ran.folder / "0")["status"] == "interrupted"
+    assert not (ran.folder / "1" / "checkpoints").exists()
+    assert train(*command).code == 0
+    assert [runs.read_summary(ran.folder / str(job))["status"] for job in (0, 1)] == ["finished", "finished"]
+
+
 def test_validation_every_other_epoch_and_early_stopping(train):
     ran = train(*TINY, "trainer.max_epochs=4", "trainer.check_val_every_n_epoch=2", *EARLY)
     assert ran.code == 0, ran.err

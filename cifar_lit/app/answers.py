@@ -86,9 +86,9 @@ def _how_measured(facts: Facts) -> str:
     """On what images, and what about it flatters: as the bundle says, which need not say anything."""
     said = "On test images that it was not trained on."
     if facts.origin.get("validation") == "test":
+        best = facts.origin.get("evaluated") == "best"
         said += " They were looked at while it was trained"
-        chosen = facts.origin.get("evaluated") == "best"
-        said += ", and the best of its epochs was chosen by them: that flatters it." if chosen else ", but chose nothing."
+        said += ", and the best of its epochs was chosen by them: that flatters it." if best else "; its last epoch was taken."
     if facts.origin.get("test_time_flip") is True:
         said += " Averaged over each image and its mirror image; this page shows it one view."
     return said

@@ -116,7 +116,7 @@ def test_what_flatters_an_accuracy_is_said(tmp_path):
     assert shown[plain][0].endswith("(test accuracy 10.0%)") and "looked at while" not in shown[plain][1]
     assert "10.0%, of images watched in training, of two views)" in shown[watched][0]
     assert "chosen by them: that flatters it" in shown[watched][1] and "mirror image" in shown[watched][1]
-    assert "watched" in shown[last][0] and "but chose nothing" in shown[last][1] and "mirror" not in shown[last][1]
+    assert "watched" in shown[last][0] and "its last epoch was taken" in shown[last][1] and "mirror" not in shown[last][1]
 
 
 def test_examples_are_test_images_of_its_data(tmp_path):
