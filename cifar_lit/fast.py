@@ -44,17 +44,23 @@ class FastTask(Task):
         self.cycled: Cycled | None = None  # takes the steps where a graph must follow a changing momentum
 
     def on_train_start(self) -> None:
-        super().on_train_start()
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, Optimizer)
         self.raw = optimizer
-        if self.graph and self.device.type == "cuda":
+        self.recorded = self.graph and self.device.type == "cuda"
+        if self.recorded:
             for group in self.raw.param_groups:
                 group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=self.device)
                 if "capturable" in group:
                     group["capturable"] = True
             if cycles(self.raw):
                 self.cycled = Cycled(self.raw)
+        super().on_train_start()
+
+    def _compile(self) -> None:
+        super()._compile()
+        if self.recorded and isinstance(self.raw, MuonSGD):
+            self.raw.compile()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         if self.device.type == "cuda":

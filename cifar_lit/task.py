@@ -205,12 +205,15 @@ class Task(L.LightningModule):
         if self.stopped:  # by a target or early stopping: a resumed run does not go on past that
             self.trainer.should_stop = True
         if self.compiled_shapes:
+            began = time.perf_counter()
             self._compile()
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            self.compile_seconds = time.perf_counter() - began
         self.training_began = time.perf_counter()
 
     def _compile(self) -> None:
         """Compile for every shape, by a batch of zeros; nothing of it is left in the weights."""
-        began = time.perf_counter()
         torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
         kept = {name: tensor.clone() for name, tensor in self.net.state_dict().items()}
         for training, images, pixels in self.compiled_shapes:
@@ -224,9 +227,6 @@ class Task(L.LightningModule):
                     torch.stack([self.loss(logits, targets) for targets in (labels, *mixed)]).sum().backward()
         self.net.train().zero_grad(set_to_none=True)
         self.net.load_state_dict(kept)
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self.compile_seconds = time.perf_counter() - began
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self.optimizer(self.net)

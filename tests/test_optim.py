@@ -12,7 +12,6 @@ from torch.nn import functional as F
 import cifar_lit.cli  # noqa: F401 - registers the resolvers that conf/train.yaml uses
 from cifar_lit import schedule
 from cifar_lit.optim import build, parameter_groups
-from cifar_lit.optim.muon import MuonSGD, orthogonalize
 from cifar_lit.optim.sam import SAM
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -285,91 +284,7 @@ def test_the_schedule_scales_the_whole_step(name):
     assert torch.allclose(moved(1e-2), 1e-2 * moved(1.0), rtol=0.05)
 
 
-def test_orthogonalize_brings_singular_values_near_1():
-    matrices = torch.randn(2, 6, 20, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 100.0])[:, None, None]
-    for given in (matrices, matrices.mT.contiguous()):
-        found = orthogonalize(given, steps=5)
-        assert found.shape == given.shape
-        values = torch.linalg.svdvals(found)
-        assert values.min() > 0.6 and values.max() < 1.3
-        left, _, right = torch.linalg.svd(given, full_matrices=False)
-        assert torch.corrcoef(torch.stack([found.flatten(), (left @ right).flatten()]))[0, 1] > 0.97
-
-
-def test_muon_sgd_by_hand():
-    """Filters: Nesterov, orthogonalised, at one norm; the rest: SGD of torch's own."""
-    net, reference = small_net(), small_net()
-    optimizer = MuonSGD(net.parameters(), lr=0.1, weight_decay=0.01, momentum=0.6, rest_lr_scale=2.0, rest_momentum=0.8)
-    rest = [parameter for parameter in reference.parameters() if parameter.ndim != 4]
-    theirs = torch.optim.SGD(rest, lr=0.2, weight_decay=0.01, momentum=0.8, nesterov=True)
-    filters, buffer = reference[0].weight, torch.zeros_like(reference[0].weight)
-    for _ in range(3):
-        closure_of(net, optimizer)()
-        optimizer.step()
-        closure_of(reference, theirs)()
-        filters.grad = torch.autograd.grad(F.cross_entropy(reference(problem()[0]), problem()[1]), filters)[0]
-        with torch.no_grad():
-            buffer.mul_(0.6).add_(filters.grad)
-            update = orthogonalize((filters.grad + 0.6 * buffer).flatten(1)[None], 5).reshape(filters.shape)
-            filters.mul_(8**0.5 / filters.norm()).sub_(0.1 * update)
-        theirs.step()
-    for mine, other in zip(net.parameters(), reference.parameters(), strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6)
-
-
-def test_muon_sgd_in_either_order_of_memory_and_after_a_reload():
-    """Filters lie side by side in the order of memory; their momenta are parts of one tensor, also where they were loaded."""
-    nets = [small_net(), small_net().to(memory_format=torch.channels_last)]
-    for net in nets:
-        optimizer = MuonSGD(net.parameters(), lr=0.1, weight_decay=0.01)
-        for step in range(4):
-            if step == 2:
-                saved = copy.deepcopy(optimizer.state_dict())
-                optimizer = MuonSGD(net.parameters(), lr=0.1, weight_decay=0.01)
-                optimizer.load_state_dict(saved)
-            closure_of(net, optimizer)()
-            optimizer.step()
-        momentum = optimizer.state[net[0].weight]["momentum_buffer"]
-        assert momentum.shape == net[0].weight.shape and momentum.stride() == net[0].weight.stride()
-    for mine, other in zip(*(net.parameters() for net in nets), strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-5)
-
-
-def test_muon_sgd_without_normalisation_decays_filters():
-    net = small_net()
-    before = net[0].weight.detach().clone()
-    optimizer = MuonSGD(net.parameters(), lr=0.1, weight_decay=0.5, normalize=False)
-    for parameter in net.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    torch.testing.assert_close(net[0].weight.detach(), before * (1 - 0.05))
-
-
-@pytest.mark.parametrize("options", [{"momentum": 1.0}, {"rest_lr_scale": 0.0}, {"steps": 0}, {"rest_momentum": -0.1}], ids=str)
-def test_muon_sgd_refuses(options):
-    with pytest.raises(ValueError, match=next(iter(options))):
-        MuonSGD(small_net().parameters(), lr=0.1, **options)
-
-
 def test_fused_where_the_algorithm_has_it():
     options = {"lr": 0.1, "fused": True}
     assert build(small_net(), algorithm="torch.optim.SGD", **options).param_groups[0]["fused"] is True
     assert "fused" not in build(small_net(), algorithm="cifar_lit.optim.muon.MuonSGD", **options).param_groups[0]
-
-
-def test_groups_of_muon_sgd():
-    net = small_net()
-    options = [
-        "optimizer.lr=0.25",
-        "optimizer.rest_lr_scale=10",
-        "optimizer.weight_decay=0.125",
-        "optimizer.decay_norms_and_biases=false",
-    ]
-    groups = optimizer_of("muon_sgd", *options)(net).param_groups
-    found = [(group["muon"], group["lr"], group["weight_decay"], [id(p) for p in group["params"]]) for group in groups]
-    norms_and_biases = [id(net[1].weight), id(net[1].bias), id(net[5].bias)]
-    assert found == [
-        (True, 0.25, 0.125, [id(net[0].weight)]),
-        (False, 2.5, 0.125, [id(net[5].weight)]),
-        (False, 2.5, 0.0, norms_and_biases),
-    ]

@@ -2,10 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 # Of the quintic iteration that drives singular values towards 1 (Jordan et al. 2024).
@@ -22,16 +23,54 @@ def orthogonalize(matrices: Tensor, steps: int) -> Tensor:
     wide = x.shape[1] <= x.shape[2]
     x = x if wide else x.mT
     x = x / (torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True) + 1e-7)
+    same = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     for _ in range(steps):
         gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        # a x + (b gram + c gram^2) x as one product: sums of large matrices cost a GPU more than those of small ones.
+        x = (a * same + b * gram + c * (gram @ gram)) @ x
     return (x if wide else x.mT).to(matrices.dtype)
+
+
+def advance(
+    filters: list[Tensor],
+    gradients: list[Tensor],
+    buffers: list[Tensor],
+    lr: float | Tensor,
+    *,
+    momentum: float,
+    weight_decay: float,
+    normalize: bool,
+    steps: int,
+) -> None:
+    """One step of Muon on filters (k, C, h, w) and their momenta, in place. Those of one shape are orthogonalised together."""
+    torch._foreach_mul_(buffers, momentum)
+    torch._foreach_add_(buffers, gradients)
+    updates = torch._foreach_add(gradients, buffers, alpha=momentum)
+    if normalize:
+        kept: list[Any] = [len(f) ** 0.5 / norm for f, norm in zip(filters, torch._foreach_norm(filters), strict=True)]
+    else:
+        kept = [1.0 - weight_decay * lr] * len(filters)
+    by_shape: dict[torch.Size, list[int]] = defaultdict(list)
+    for index, f in enumerate(filters):
+        by_shape[f.shape].append(index)
+    for indices in by_shape.values():
+        matrices = torch.stack([_rows(updates[index], filters[index]) for index in indices])
+        turned = orthogonalize(matrices, steps) * -lr
+        for index, step in zip(indices, turned, strict=True):
+            filters[index].mul_(kept[index]).add_(_unrows(step, filters[index]))
+
+
+@cache
+def compiled_advance() -> Callable[..., None]:
+    """`advance` as few kernels: by itself every sum and product of a filter is one. Compiled once a process."""
+    return torch.compile(advance, dynamic=False)
 
 
 class MuonSGD(Optimizer):
     """Muon (Jordan et al. 2024) for convolution filters, SGD with Nesterov momentum for everything else.
 
     lr: of Muon, whose every update is an orthogonal matrix. rest_lr_scale: SGD runs at so many times lr.
+    norm_lr_scale: and for norms and biases at so many, where that is not null (airbench moves them far more than the rest).
     normalize: filters keep one norm, the root of their number, so that lr is a relative change (airbench); they then
     need no weight decay, and get none. weight_decay: of SGD, and of Muon, decoupled, where filters are not normalised.
     """
@@ -44,6 +83,7 @@ class MuonSGD(Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.6,
         rest_lr_scale: float = 1.0,
+        norm_lr_scale: float | None = None,
         rest_momentum: float = 0.85,
         normalize: bool = True,
         steps: int = 5,
@@ -51,23 +91,36 @@ class MuonSGD(Optimizer):
         for name, value in (("momentum", momentum), ("rest_momentum", rest_momentum)):
             if not 0.0 <= value < 1.0:
                 raise ValueError(f"optimizer.{name}={value}: allowed is 0 up to, not with, 1")
-        if not rest_lr_scale > 0.0:
-            raise ValueError(f"optimizer.rest_lr_scale={rest_lr_scale}: allowed is above 0")
+        for name, scale in (("rest_lr_scale", rest_lr_scale), ("norm_lr_scale", norm_lr_scale)):
+            if scale is not None and not scale > 0.0:
+                raise ValueError(f"optimizer.{name}={scale}: allowed is above 0")
         if steps < 1:
             raise ValueError(f"optimizer.steps={steps}: allowed is 1 or more")
         self.normalize, self.steps = normalize, steps
+        self.advance = advance
         filters = {"muon": True, "lr": lr, "momentum": momentum}
         rest = {"muon": False, "lr": lr * rest_lr_scale, "momentum": rest_momentum}
+        norms = rest if norm_lr_scale is None else {**rest, "lr": lr * norm_lr_scale}
         groups: list[dict[str, Any]] = []
         for given in params:
             group = given if isinstance(given, dict) else {"params": [given]}
             decay = group.get("weight_decay", weight_decay)
-            for options in (filters, rest):
-                members = [p for p in group["params"] if (p.ndim == 4) == options["muon"]]
-                if members:
-                    groups.append({**options, "weight_decay": decay, "params": members})
+            kinds: dict[int, tuple[dict[str, Any], list[Tensor]]] = {}
+            for p in group["params"]:
+                options = filters if p.ndim == 4 else norms if p.ndim <= 1 else rest
+                kinds.setdefault(id(options), (options, []))[1].append(p)
+            for options, members in sorted(kinds.values(), key=lambda kind: not kind[0]["muon"]):
+                groups.append({**options, "weight_decay": decay, "params": members})
         super().__init__(groups, {})
-        self.buffers: dict[Tensor, tuple[Tensor, list[Tensor]]] = {}  # of a group, by its first filter
+
+    @torch.no_grad()
+    def compile(self) -> None:
+        """Compile the steps of filters, now, on copies. lr must be a tensor by then: a number would become part of the code."""
+        self.advance = compiled_advance()
+        for group in self.param_groups:
+            if group["muon"]:
+                filters: list[Tensor] = [nn.Parameter(f.clone()) for f in group["params"]]
+                self._advance(group, filters, *([torch.zeros_like(f) for f in filters] for _ in range(2)))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -86,51 +139,25 @@ class MuonSGD(Optimizer):
         gradients: list[Tensor] = [p.grad for p in parameters if p.grad is not None]
         if group["weight_decay"]:
             gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
-        for p in parameters:
-            if "momentum_buffer" not in self.state[p]:
-                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-        buffers: list[Tensor] = [self.state[p]["momentum_buffer"] for p in parameters]
+        buffers = self._buffers(parameters)
         torch._foreach_mul_(buffers, group["momentum"])
         torch._foreach_add_(buffers, gradients)
         updates = torch._foreach_add(gradients, buffers, alpha=group["momentum"])
         torch._foreach_add_(parameters, torch._foreach_mul(updates, -group["lr"]))
 
     def _muon(self, group: dict[str, Any], filters: list[Tensor]) -> None:
-        """All filters side by side in one tensor, in the order of memory: a few large operations, where each filter had its own.
+        gradients = [p.grad for p in filters if p.grad is not None]
+        self._advance(group, filters, gradients, self._buffers(filters))
 
-        The order of a matrix's columns does not matter: orthogonalising commutes with it.
-        """
-        buffer = self._buffer(filters)
-        update = torch.cat([_rows(f.grad, f).flatten() for f in filters if f.grad is not None])
-        buffer.mul_(group["momentum"]).add_(update)
-        update.add_(buffer, alpha=group["momentum"])
-        if self.normalize:
-            kept: list[Any] = [len(f) ** 0.5 / norm for f, norm in zip(filters, torch._foreach_norm(filters), strict=True)]
-        else:
-            kept = [1.0 - group["weight_decay"] * group["lr"]] * len(filters)
-        parts = update.split([f.numel() for f in filters])
-        by_shape: dict[torch.Size, list[int]] = defaultdict(list)
-        for index, f in enumerate(filters):
-            by_shape[f.shape].append(index)
-        for indices in by_shape.values():
-            matrices = torch.stack([parts[index].view(len(filters[index]), -1) for index in indices])
-            steps = orthogonalize(matrices, self.steps).mul_(-group["lr"])
-            for index, step in zip(indices, steps, strict=True):
-                filters[index].mul_(kept[index]).add_(_unrows(step, filters[index]))
+    def _advance(self, group: dict[str, Any], filters: list[Tensor], gradients: list[Tensor], buffers: list[Tensor]) -> None:
+        options = {name: group[name] for name in ("lr", "momentum", "weight_decay")}
+        self.advance(filters, gradients, buffers, normalize=self.normalize, steps=self.steps, **options)
 
-    def _buffer(self, filters: list[Tensor]) -> Tensor:
-        """The momenta of filters side by side. Each filter's state is its part of it; it may have been loaded, or be missing."""
-        known = [self.state[f].get("momentum_buffer") for f in filters]
-        buffer, parts = self.buffers.get(filters[0], (torch.empty(0), []))
-        if len(parts) != len(known) or any(state is not part for state, part in zip(known, parts, strict=True)):
-            rows = [_rows(torch.zeros_like(f) if state is None else state, f) for f, state in zip(filters, known, strict=True)]
-            buffer = torch.cat([matrix.flatten() for matrix in rows])
-            sizes = [f.numel() for f in filters]
-            parts = [_unrows(part, f) for part, f in zip(buffer.split(sizes), filters, strict=True)]
-            for f, part in zip(filters, parts, strict=True):
-                self.state[f]["momentum_buffer"] = part
-            self.buffers[filters[0]] = buffer, parts
-        return buffer
+    def _buffers(self, parameters: list[Tensor]) -> list[Tensor]:
+        for p in parameters:
+            if "momentum_buffer" not in self.state[p]:
+                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        return [self.state[p]["momentum_buffer"] for p in parameters]
 
 
 def _last(tensor: Tensor) -> bool:
