@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import nn
 from torch.optim import SGD, Adam, Optimizer, RMSprop
 
-from cifar_lit.data.fixed_shape import Rows
+from cifar_lit.data.fixed_shape import FixedShapeLoader, Rows
 from cifar_lit.graph import Graphed, Outputs
 from cifar_lit.metrics import counted
 from cifar_lit.mix import dominant
@@ -29,7 +29,8 @@ class FastTask(Task):
 
     Learns what Task learns: bit by bit without a graph, and with one but for rounding (tests/test_gpu.py).
     graph: make each step (batch, network, loss, gradients, clipping, optimizer) one CUDA graph, where there is CUDA and
-    the recipe allows it; the log says where it does not. The learning rate is then a tensor, which the schedule fills.
+    the recipe allows it; the log says where it does not. The learning rate is then a tensor, which the schedule fills, and
+    where the network is compiled, so are the making of batches and Muon's steps.
     """
 
     def __init__(
@@ -59,7 +60,12 @@ class FastTask(Task):
 
     def _compile(self) -> None:
         super()._compile()
-        if self.recorded and isinstance(self.raw, MuonSGD):
+        if not self.recorded:
+            return
+        loader = self.trainer.train_dataloader
+        if isinstance(loader, FixedShapeLoader):
+            loader.compile([(images, pixels) for training, images, pixels in self.compiled_shapes if training])
+        if isinstance(self.raw, MuonSGD):
             self.raw.compile()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:

@@ -1,6 +1,7 @@
 """Batches that are made inside a CUDA graph."""
 
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
@@ -31,8 +32,17 @@ class FixedShapeLoader(DeviceLoader):
         super().__init__(split, policy, normalize, **run)  # type: ignore[arg-type]
         self.unused = torch_generator(self.seed, "noise", device=self.place.device)  # nothing of fixed shape draws noise
         self.draws: Draws = {}
+        self.compiled = False
 
-    def __iter__(self) -> Iterator[Rows]:  # type: ignore[override]
+    def compile(self, shapes: list[tuple[int, int]]) -> None:
+        """Make batches by compiled code, from now on. It is compiled here, for so many images of so many pixels a side."""
+        self.compiled = True
+        self._keep_draws()
+        for images, pixels in shapes:
+            rows = torch.zeros(images, dtype=torch.long, device=self.place.device)
+            _compiled()(self, rows, None if self.course.sizes is None else pixels)
+
+    def _keep_draws(self) -> None:
         for name, params in self.draw().items():
             kept = self.draws.setdefault(name, {})
             for key, value in params.items():
@@ -40,13 +50,23 @@ class FixedShapeLoader(DeviceLoader):
                     kept[key].copy_(value)
                 else:
                     kept[key] = value.to(self.place.device, copy=True)
+
+    def __iter__(self) -> Iterator[Rows]:  # type: ignore[override]
+        self._keep_draws()
         batches = self.batches()
+        make = partial(_compiled(), self) if self.compiled else self.make
         order = torch.cat(batches).to(self.place.device)  # once: a copy from the host waits until the device has nothing to do
         for rows, pixels in zip(order.split([len(batch) for batch in batches]), self.pixels(), strict=True):
-            yield Rows(rows, pixels, self.make)
+            yield Rows(rows, pixels, make)
 
     def make(self, rows: Tensor, pixels: int | None) -> Batch:
         """The augmented, normalised images and the labels of some rows (n,)."""
         draws = self.policy.rows(self.draws, rows)
         images = self.policy.apply_fixed(self.images.index_select(0, rows), draws, self.unused)
         return self.normalize(images, pixels), self.labels.index_select(0, rows)
+
+
+@cache
+def _compiled() -> Callable[..., Batch]:
+    """`FixedShapeLoader.make` as few kernels: by itself every index and every number of an augmentation is one."""
+    return torch.compile(FixedShapeLoader.make, dynamic=False)
