@@ -1,24 +1,30 @@
 import errno
-import hashlib
-import io
 import os
-import pickle
 import shutil
 import socket
 import subprocess
 import sys
-import tarfile
 import time
-import urllib.request
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
+from data.cifar100_files import (
+    PER_CLASS,
+    cached_folders,
+    contents,
+    record,
+    refused,
+    write,
+    write_archive,
+    write_folders,
+)
 from PIL import Image
 
-from cifar_lit.data import cifar100, cifar100_pickles
+from cifar_lit.data import cifar100
 from cifar_lit.data.dataset import DataError, DataMissing
+
+pytestmark = pytest.mark.usefixtures("few_images")
 
 PROJECT = Path(__file__).parents[2]
 # As in every published listing of the official files: the coarse label of each fine label.
@@ -27,122 +33,6 @@ OFFICIAL_COARSE = """
     14 17 18 10 16 4 17 4 2 0 17 4 18 17 10 3 2 12 12 16 12 1 9 19 2 10 0 1 16 12 9 13 15 13 16 19 2 4 6 19 5 5 8 19
     18 1 2 15 6 0 17 8 14 13
 """
-PER_CLASS = {"train": 2, "test": 1}
-
-
-@pytest.fixture(autouse=True)
-def fake(tmp_path, monkeypatch):
-    """Two training images and one test image a class; the user's cache in a temporary folder; no network."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    monkeypatch.setattr(cifar100.facts, "PER_CLASS", PER_CLASS)
-
-    def no_network(*arguments, **options):
-        raise OSError(errno.ENETUNREACH, "Network is unreachable")
-
-    monkeypatch.setattr(urllib.request, "urlopen", no_network)
-
-
-@pytest.fixture
-def root(tmp_path):
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
-
-
-class Python2Pickler(pickle._Pickler):
-    """Writes text and bytes as Python 2's str, as the official files have them."""
-
-    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
-
-    def save_str(self, text):
-        content = text if isinstance(text, bytes) else text.encode("latin1")
-        self.write(pickle.BINSTRING + len(content).to_bytes(4, "little") + content)
-        self.memoize(text)
-
-    dispatch[str] = dispatch[bytes] = save_str
-
-
-def python2(record):
-    file = io.BytesIO()
-    Python2Pickler(file, protocol=2).dump(record)
-    return file.getvalue().replace(b"cnumpy._core.", b"cnumpy.core.")
-
-
-def record(split):
-    """A shuffled record as in the official files; the pixels of an image say its label and its file name."""
-    rng = np.random.default_rng(len(split))
-    fine = rng.permutation(np.repeat(np.arange(100), PER_CLASS[split]))
-    numbers = rng.permutation(len(fine))
-    data = rng.integers(0, 256, (len(fine), 3072), np.uint8)
-    data[:, 0], data[:, 1024], data[:, 2048] = fine, numbers % 100, numbers // 100
-    return {
-        "filenames": [f"{cifar100.CLASSES[label]}_s_{number:06d}.png" for label, number in zip(fine, numbers, strict=True)],
-        "batch_label": f"{split}ing batch 1 of 1",
-        "fine_labels": fine.tolist(),
-        "coarse_labels": [cifar100.SUPERCLASS_OF[label] for label in fine],
-        "data": data,
-    }
-
-
-def records():
-    meta = {"fine_label_names": list(cifar100.CLASSES), "coarse_label_names": list(cifar100.SUPERCLASSES)}
-    return {"train": record("train"), "test": record("test"), "meta": meta}
-
-
-def write_extracted(root, contents):
-    (root / "cifar-100-python").mkdir(exist_ok=True)
-    for name, content in contents.items():
-        (root / "cifar-100-python" / name).write_bytes(content)
-
-
-def write_archive(root, contents, monkeypatch=None):
-    path = root / "cifar-100-python.tar.gz"
-    with tarfile.open(path, "w:gz") as archive:
-        for name, content in contents.items():
-            info = tarfile.TarInfo(name if "/" in name else f"cifar-100-python/{name}")
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    if monkeypatch:
-        monkeypatch.setitem(cifar100.MD5, "archive", hashlib.md5(path.read_bytes()).hexdigest())
-    return path
-
-
-def write_folders(root):
-    for split in PER_CLASS:
-        given = record(split)
-        images = given["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        for name, label, image in zip(given["filenames"], given["fine_labels"], images, strict=True):
-            path = root / split / cifar100.CLASSES[label] / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(path, compress_level=1)
-
-
-def contents():
-    return {name: python2(value) for name, value in records().items()}
-
-
-def write(layout, root, monkeypatch):
-    if layout == "pickles":
-        for name, content in contents().items():
-            monkeypatch.setitem(cifar100.MD5, name, hashlib.md5(content).hexdigest())
-        write_extracted(root, contents())
-    elif layout == "archive":
-        write_archive(root, contents(), monkeypatch)
-    else:
-        write_folders(root)
-
-
-def refused(root, *words, kind=DataError):
-    with pytest.raises(kind) as caught:
-        cifar100.load(root)
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert str(word) in message, message
-
-
-def cached_folders(root):
-    place = root / ".cifar_lit_cache"
-    return sorted(path.name for path in place.iterdir() if path.is_dir()) if place.exists() else []
 
 
 # ---- facts
@@ -297,127 +187,6 @@ def test_broken_image_is_named(root):
     path = sorted((root / "test" / "bee").iterdir())[0]
     path.write_text("no image")
     refused(root, path, "no PNG, WebP or JPEG image")
-
-
-# ---- archive and pickles
-
-
-@pytest.mark.parametrize("damage", ["half", "altered", "empty"])
-def test_bad_archive_is_refused_unread_and_a_good_one_then_works(root, monkeypatch, damage):
-    path = write_archive(root, contents(), monkeypatch)
-    cifar100.load(root)
-    before = cached_folders(root)
-    good = path.read_bytes()
-    path.write_bytes({"half": good[: len(good) // 2], "altered": good[:-1] + b"x", "empty": b""}[damage])
-    with monkeypatch.context() as patch:
-        patch.setattr(cifar100_pickles.tarfile, "open", None)
-        refused(root, path, "half-downloaded or altered", "delete it")
-    assert cached_folders(root) == before
-    path.write_bytes(good)
-    assert len(cifar100.load(root).train.images) == 200
-
-
-def test_archive_without_a_member(root, monkeypatch):
-    given = contents()
-    del given["test"]
-    write_archive(root, given, monkeypatch)
-    refused(root, cifar100.ARCHIVE, "lacks test")
-
-
-@pytest.mark.parametrize("name", ["train", "test", "meta"])
-def test_incomplete_extracted_folder(root, name):
-    write_extracted(root, contents())
-    (root / "cifar-100-python" / name).unlink()
-    with pytest.raises(DataError, match=f"lacks the file {name}"):
-        cifar100.find(root)
-
-
-def test_unofficial_pickles_are_used_with_a_warning_of_both_sums(root, caplog):
-    given = contents()
-    write_extracted(root, given)
-    cifar100.load(root)
-    warned = [entry.getMessage() for entry in caplog.records if entry.levelname == "WARNING"]
-    assert len(warned) == 3
-    for name, message in zip(("train", "test", "meta"), warned, strict=True):
-        assert f"cifar-100-python/{name}:" in message
-        assert hashlib.md5(given[name]).hexdigest() in message and cifar100.MD5[name] in message
-
-
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_pickles_written_by_python_3_with_bytes_keys(root, protocol):
-    given = {
-        name: pickle.dumps({key.encode(): value for key, value in content.items()}, protocol)
-        for name, content in records().items()
-    }
-    write_extracted(root, given)
-    assert cifar100.load(root).train.images.shape == (200, 32, 32, 3)
-
-
-def test_truncated_pickle(root):
-    given = contents()
-    write_extracted(root, given | {"train": given["train"][:-1000]})
-    refused(root, root / "cifar-100-python" / "train", "not a readable CIFAR-100 file")
-    assert cached_folders(root) == []
-
-
-class Hostile:
-    def __init__(self, call, *arguments):
-        self.call = call, arguments
-
-    def __reduce__(self):
-        return self.call
-
-
-@pytest.mark.parametrize("layout", ["pickles", "archive"])
-@pytest.mark.parametrize("victim", ["train", "test", "meta"])
-def test_hostile_pickle_runs_nothing(root, monkeypatch, layout, victim):
-    marker = root.parent / "marker"
-    hostile = pickle.dumps(Hostile(os.system, f"touch {marker}"), 2)
-    given = contents() | {victim: hostile}
-    write_extracted(root, given) if layout == "pickles" else write_archive(root, given, monkeypatch)
-    refused(root, "asks to run", "system")
-    assert not marker.exists()
-
-
-@pytest.mark.parametrize("call", [(eval, "1"), (getattr, "text", "join"), (np.load, "x"), (__import__, "this"), (np.memmap, "x")])
-def test_no_other_global_is_reached(root, call):
-    write_extracted(root, contents() | {"meta": pickle.dumps(Hostile(*call), 2)})
-    refused(root, "asks to run")
-
-
-def spoil(split, **changes):
-    given = records()
-    given[split] |= changes
-    return {name: python2(value) for name, value in given.items()}
-
-
-@pytest.mark.parametrize(
-    ("changes", "word"),
-    [
-        ({"data": np.zeros((199, 3072), np.uint8)}, "(199, 3072)"),
-        ({"data": np.zeros((200, 3072), np.float32)}, "float32"),
-        ({"data": [1, 2]}, "no array"),
-        ({"fine_labels": [0] * 199}, "list of 200"),
-        ({"fine_labels": ["a"] * 200}, "list of 200 integers"),
-        ({"fine_labels": [100] * 200}, "from 100 to 100"),
-        ({"fine_labels": [0] * 200}, "in every class"),
-        ({"coarse_labels": [0] * 200}, "contradict"),
-        ({"filenames": ["a"]}, "filenames"),
-    ],
-)
-def test_wrong_content_is_refused(root, changes, word):
-    write_extracted(root, spoil("train", **changes))
-    refused(root, word, "train")
-
-
-def test_other_label_names_are_refused(root):
-    write_extracted(root, spoil("meta", fine_label_names=list(cifar100.CLASSES[::-1])))
-    refused(root, "fine_label_names", "not CIFAR-100's")
-
-
-def test_pickle_of_something_else(root):
-    write_extracted(root, contents() | {"meta": python2([1, 2])})
-    refused(root, "holds a list")
 
 
 # ---- download
