@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_lit.augment.erase import Erase
 from cifar_lit.augment.geometry import Crop, Flip
 from cifar_lit.augment.policy import Policy
 from cifar_lit.data.course import Course
@@ -287,30 +286,3 @@ def test_both_engines_turn_the_same_images():
     device, workers = (loader_of(engine, policy=Policy(flip=Flip(alternating=True))) for engine in ENGINES)
     for one, other in zip(device, workers, strict=True):
         assert torch.equal(one[0], other[0])
-
-
-FIXED = Policy(crop=Crop(padding=2, mode="reflect"), flip=Flip(p=0.5), hole=Erase(size=[2, 4], inside=False, p=0.7))
-
-
-def test_batches_of_fixed_shape_are_those_of_the_device_engine():
-    usual, fixed = (loader_of(engine, policy=FIXED, sizes={0.0: 8, 0.5: 12}) for engine in ("device", "fixed shape"))
-    for epoch in range(3):
-        usual.set_epoch(epoch)
-        fixed.set_epoch(epoch)
-        for (images, labels), rows in zip(usual, fixed, strict=True):
-            made, theirs = rows.make(rows.rows, rows.pixels)
-            assert torch.equal(made, images) and torch.equal(theirs, labels)
-
-
-def test_the_draws_of_fixed_shape_stay_where_they_are():
-    """A CUDA graph reads the addresses that it was recorded with."""
-    loader = loader_of("fixed shape", policy=FIXED)
-    places, values = [], []
-    for epoch in range(3):
-        loader.set_epoch(epoch)
-        list(loader)
-        tensors = [tensor for params in loader.draws.values() for tensor in params.values()]
-        places.append([tensor.data_ptr() for tensor in tensors])
-        values.append([tensor.clone() for tensor in tensors])
-    assert places[0] == places[1] == places[2]
-    assert not all(torch.equal(a, b) for a, b in zip(values[0], values[1], strict=True))
