@@ -2,9 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,60 +10,18 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from cifar_lit import runs
-from cifar_lit.cli import jobs, places, search, sweep_dir
+from cifar_lit.cli import jobs, launchers, places, search, sweep_dir
 from cifar_lit.cli.errors import UsageError
 from cifar_lit.cli.jobs import Job
 
 log = logging.getLogger(__name__)
 
 _PREFIX = "hydra_plugins."  # Hydra takes only sweepers so called; its registry says which class that is
-
-
-class Launches:
-    """A launcher, and what the jobs that it was given came to. n_jobs: how many it gets at a time; None for all."""
-
-    def __init__(self, launcher: Launcher, n_jobs: int | None = None) -> None:
-        self.launcher, self.n_jobs = launcher, n_jobs
-        self.returned: dict[Job, JobReturn] = {}  # of the last try
-
-    def __call__(self, batch: Sequence[Job]) -> None:
-        """Launch jobs, and wait for them."""
-        size = self.n_jobs or len(batch)
-        with _environment(self.n_jobs):
-            for start in range(0, len(batch), size):
-                part = batch[start : start + size]
-                returned = self.launcher.launch([job.arguments() for job in part], initial_job_idx=part[0].number)
-                self.returned |= dict(zip(part, returned, strict=True))
-
-    def raise_first(self) -> None:
-        """Raise what a job raised that Hydra could not even start."""
-        for returned in self.returned.values():
-            _ = returned.return_value
-
-
-@contextmanager
-def _environment(n_jobs: int | None) -> Iterator[None]:
-    """What processes started meanwhile inherit: where this package is, and their share of the cores."""
-    given = {name: os.environ.get(name) for name in ("PYTHONPATH", "OMP_NUM_THREADS")}
-    here = str(Path(__file__).parents[2])
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (here, given["PYTHONPATH"])))
-    if n_jobs is not None:
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n_jobs)))
-    try:
-        yield
-    finally:
-        for name, value in given.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 class Carried(Sweeper):
@@ -76,14 +32,12 @@ class Carried(Sweeper):
         self.hydra_context, self.config = hydra_context, config
         own = sweep_dir.without_password(config)
         target = str(own.hydra.launcher._target_)
-        if target.startswith(_PREFIX) and find_spec(target.rpartition(".")[0].rpartition(".")[0]) is None:
-            plugin = target.split(".")[1].replace("_", "-")
-            raise UsageError(f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']}: pip install {plugin}")
+        launchers.check(target, config.hydra.runtime.choices["hydra/launcher"])
         at_a_time = None
         if target.endswith("submitit_launcher.LocalLauncher"):  # starts all jobs at once, and knows no such option
             with open_dict(own):
                 at_a_time = own.hydra.launcher.pop("n_jobs")
-        self.launches = Launches(Plugins.instance().instantiate_launcher(hydra_context, task_function, own), at_a_time)
+        self.launches = launchers.Launches(Plugins.instance().instantiate_launcher(hydra_context, task_function, own), at_a_time)
 
     def parse(self, typed: list[str]) -> list[Override]:
         """What was typed, by Hydra's grammar."""
