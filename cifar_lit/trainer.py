@@ -118,6 +118,8 @@ class Trainer(L.Trainer):
             raise ValueError("trainer.precision=16-mixed scales its gradients: by_hand takes bf16-mixed or 32-true")
         if accelerator == "cpu":
             keep_freed_memory()
+        if devices in (1, "1"):  # Lightning says so wherever Slurm is installed; one process needs no srun
+            warnings.filterwarnings("ignore", message="The `srun` command is available")
         self.channels_last, self.by_hand, self.graph = channels_last, by_hand, graph
         self.compile = accelerator == "cuda" if compile == "auto" else bool(compile)
         self.accumulated, self.clip, self.clip_algorithm = accumulate_grad_batches, gradient_clip_val, gradient_clip_algorithm

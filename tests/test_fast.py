@@ -1,6 +1,7 @@
 """trainer=fast learns what trainer=auto learns: bit by bit, on a CPU in 32-bit."""
 
 import json
+import warnings
 
 import pytest
 import torch
@@ -133,3 +134,14 @@ def test_precision():
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         Trainer(accelerator="cpu", **options)
+
+
+def test_one_process_is_told_nothing_of_slurm(tmp_path, monkeypatch):
+    """Lightning warns wherever srun is installed."""
+    (tmp_path / "srun").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    for devices, told in ((1, False), (2, True)):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            Trainer(accelerator="cpu", devices=devices, logger=False, enable_checkpointing=False)
+        assert bool([warning for warning in said if "srun" in str(warning.message)]) == told

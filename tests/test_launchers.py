@@ -134,6 +134,7 @@ def test_a_process_that_dies_costs_one_try(tmp_path, launcher):
             time.sleep(0.02)
     out, _ = process.communicate(timeout=300)
     assert process.returncode == 0, out
+    assert "finished in try 2" in " ".join(out[out.rindex("Sweep sweep") :].split())
     assert "its process died" in (tmp_path / "sweep" / "1" / ".failures").read_text()
     assert [runs.read_summary(tmp_path / "sweep" / str(job))["status"] for job in range(3)] == ["finished"] * 3
 
