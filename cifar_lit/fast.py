@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer, RMSprop
 
 from cifar_lit.data.fixed_shape import FixedShapeLoader, Rows
@@ -30,7 +30,7 @@ class FastTask(Task):
     Learns what Task learns: bit by bit without a graph, and with one but for rounding (tests/test_gpu.py).
     graph: make each step (batch, network, loss, gradients, clipping, optimizer) one CUDA graph, where there is CUDA and
     the recipe allows it; the log says where it does not. The learning rate is then a tensor, which the schedule fills, and
-    where the network is compiled, so are the making of batches and Muon's steps.
+    where the network is compiled, so are the making of batches and Muon's steps, and graphs are recorded before training.
     """
 
     def __init__(
@@ -44,12 +44,16 @@ class FastTask(Task):
         self.graphed = Graphed(self.one_step)
         self.cycled: Cycled | None = None  # takes the steps where a graph must follow a changing momentum
 
+    @property
+    def holds_graphs(self) -> bool:
+        """Whether steps become CUDA graphs here."""
+        return self.graph and self.device.type == "cuda"
+
     def on_train_start(self) -> None:
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, Optimizer)
         self.raw = optimizer
-        self.recorded = self.graph and self.device.type == "cuda"
-        if self.recorded:
+        if self.holds_graphs:
             for group in self.raw.param_groups:
                 group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=self.device)
                 if "capturable" in group:
@@ -60,22 +64,43 @@ class FastTask(Task):
 
     def _compile(self) -> None:
         super()._compile()
-        if not self.recorded:
+        if not self.holds_graphs:
             return
-        loader = self.trainer.train_dataloader
-        if isinstance(loader, FixedShapeLoader):
-            loader.compile([(images, pixels) for training, images, pixels in self.compiled_shapes if training])
         if isinstance(self.raw, MuonSGD):
             self.raw.compile()
+        loader = self.trainer.train_dataloader
+        # Damped momentum begins undamped: momenta that were put back to zero would not begin so again.
+        if isinstance(loader, FixedShapeLoader) and not any(group.get("dampening") for group in self.raw.param_groups):
+            loader.compiled = True
+            self._record(loader.examples([(images, pixels) for training, images, pixels in self.compiled_shapes if training]))
+
+    def _record(self, batches: list[Rows]) -> None:
+        """Record the graphs of batches before training. That takes steps, of which nothing is left behind."""
+        weights = {name: tensor.clone() for name, tensor in self.net.state_dict().items()}
+        kept = {key: tensor.clone() for key, tensor in self._optimizer_state().items()}
+        with self.trainer.precision_plugin.train_step_context():
+            for rows, pixels, make in batches:
+                while not self.graphed.ready(pixels, {"rows": rows}):
+                    self.graphed(pixels, {"rows": rows}, pixels=pixels, make=make)
+        self.net.load_state_dict(weights)
+        for key, tensor in self._optimizer_state().items():
+            if key in kept:  # a resumed run's
+                tensor.copy_(kept[key])
+            else:
+                tensor.zero_()
+
+    def _optimizer_state(self) -> dict[tuple[Tensor, str], Tensor]:
+        state = self.raw.state.items()
+        return {(p, name): value for p, named in state for name, value in named.items() if isinstance(value, Tensor)}
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         if self.device.type == "cuda":
             self.optimizer = partial(self.optimizer, fused=True)
         configured = super().configure_optimizers()
         if self.graph and (reason := self._ungraphable(configured["optimizer"])):
-            self.graph = False
-            if self.device.type == "cuda":
+            if self.holds_graphs:
                 log.info("No CUDA graph: %s", reason)
+            self.graph = False
         return configured
 
     def _ungraphable(self, optimizer: Optimizer) -> str | None:

@@ -29,9 +29,14 @@ class Graphed:
         self.outputs: dict[Hashable, Outputs] = {}
         self.graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
 
+    def ready(self, key: Hashable, inputs: Inputs) -> bool:
+        """Whether the next such call does nothing new: it replays a graph, or, off CUDA, has been made before as often."""
+        place = self._place(key, inputs)
+        return place in self.graphs or (not _on_cuda(inputs) and self.calls.get(place, 0) > _WARM_UP)
+
     def __call__(self, key: Hashable, inputs: Inputs, **constants: object) -> Outputs:
         """constants: passed on as they are; what they are must be said by `key`."""
-        place = (key, *((name, tensor.shape, tensor.dtype) for name, tensor in sorted(inputs.items())))
+        place = self._place(key, inputs)
         self.calls[place] = self.calls.get(place, 0) + 1
         if place not in self.inputs:
             self.inputs[place] = {name: tensor.clone() for name, tensor in inputs.items()}  # keeps the memory format
@@ -39,7 +44,7 @@ class Graphed:
             for name, tensor in inputs.items():
                 self.inputs[place][name].copy_(tensor, non_blocking=True)
         fixed = self.inputs[place]
-        if next(iter(inputs.values())).device.type != "cuda":
+        if not _on_cuda(inputs):
             return self.function(**fixed, **constants)
         if place in self.graphs:
             self.graphs[place].replay()
@@ -54,6 +59,10 @@ class Graphed:
         return self.outputs[place]
 
     @staticmethod
+    def _place(key: Hashable, inputs: Inputs) -> Hashable:
+        return (key, *((name, tensor.shape, tensor.dtype) for name, tensor in sorted(inputs.items())))
+
+    @staticmethod
     def _aside(call: Callable[[], Outputs]) -> Outputs:
         """Run on a stream of its own, as recording will."""
         stream = torch.cuda.Stream()
@@ -62,3 +71,7 @@ class Graphed:
             outputs = call()
         torch.cuda.current_stream().wait_stream(stream)
         return outputs
+
+
+def _on_cuda(inputs: Inputs) -> bool:
+    return next(iter(inputs.values())).device.type == "cuda"

@@ -33,6 +33,17 @@ def _one_thread_one_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture
+def compiling_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """trainer.compile=true without what takes long: everything is done as with compiled code, by code that is not."""
+    from cifar_lit.data import fixed_shape
+    from cifar_lit.optim import muon
+
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    monkeypatch.setattr(muon, "compiled_advance", lambda: muon.advance)
+    monkeypatch.setattr(fixed_shape, "_compiled", lambda: fixed_shape.FixedShapeLoader.make)
+
+
+@pytest.fixture
 def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     """`python train.py <arguments>` in this process, in a folder of its own; runs go to `folder`."""
 

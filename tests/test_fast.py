@@ -95,6 +95,38 @@ def test_nothing_that_a_graph_holds_moves(train, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        [LINEAR, "data.sizes={0.0:16,0.5:24}"],
+        [LINEAR, "callbacks=ema"],
+        ["optim=muon_sgd_onecycle_linear", "model=speednet_small", "trainer.max_epochs=1"],
+        [LINEAR, "+optimizer.dampening=0.1", "optimizer.nesterov=false"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_recorded_before_training_leaves_nothing_behind(options, train, monkeypatch, compiling_nothing):
+    """As on CUDA, but without graphs: steps are taken for each shape, then everything is put back."""
+    tiny = ANY_MODEL if "model=speednet_small" in options else TINY
+    plain = train(*tiny, *options, "trainer=fast", *EXACT, folder="plain")
+    monkeypatch.setattr(FastTask, "holds_graphs", property(lambda self: self.graph))
+    ahead = []
+    record = FastTask._record
+
+    def watched(self, batches):
+        step = self.graphed.function
+        self.graphed.function = lambda **batch: ahead.append(batch["pixels"]) or step(**batch)
+        record(self, batches)
+        self.graphed.function = step
+
+    monkeypatch.setattr(FastTask, "_record", watched)
+    recorded = train(*tiny, *options, "trainer=fast", *EXACT, "trainer.compile=true", folder="recorded")
+    assert plain.code == recorded.code == 0, plain.err + recorded.err
+    assert_alike(plain.folder, recorded.folder)
+    assert set(ahead) == (set() if "+optimizer.dampening=0.1" in options else {16, 24} if "data.sizes" in options[-1] else {None})
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # torch's compiler warns of what it does itself
 def test_network_and_loss_compiled_give_the_weights_of_the_plain_task_to_rounding(train):
     """And the second run of one process compiles nothing again."""

@@ -132,7 +132,8 @@ def weights(folder):
     ],
     ids=lambda options: " ".join(options) or "plain",
 )
-def test_a_graph_gives_the_weights_of_its_steps_to_rounding(train, monkeypatch, options):
+@pytest.mark.parametrize("ahead", [False, True], ids=["recorded on the way", "recorded before training"])
+def test_a_graph_gives_the_weights_of_its_steps_to_rounding(train, monkeypatch, compiling_nothing, options, ahead):
     """Whole steps replayed as CUDA graphs, beside the same task without them, in 32-bit, uncompiled, by fixed algorithms.
 
     Twenty steps make much of a difference in the last bit, which other kernels cause: the measure of it is a third run,
@@ -141,7 +142,7 @@ def test_a_graph_gives_the_weights_of_its_steps_to_rounding(train, monkeypatch, 
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     exact = ["trainer=fast", "trainer.precision=32-true", "trainer.compile=false", "trainer.max_epochs=2"]
     exact += ["trainer.deterministic=true", "trainer.benchmark=false", *options]
-    graphed = train(*ON_GPU[:-1], *exact, folder="graphed")
+    graphed = train(*ON_GPU[:-1], *exact, *(["trainer.compile=true"] if ahead else []), folder="graphed")
     eager = train(*ON_GPU[:-1], *exact, "trainer.graph=false", folder="eager")
     build = Experiment._task
 

@@ -25,7 +25,7 @@ class FixedShapeLoader(DeviceLoader):
     """Yields `Rows`: the batch is made where it is used, by operations that can be part of a CUDA graph.
 
     The draws of an epoch lie on the device, always in the same tensors. `make(rows, pixels)` reads nothing else that
-    changes, so a graph that holds it needs new rows only.
+    changes, so a graph that holds it needs new rows only. compiled: to be set where batches are to be made by compiled code.
     """
 
     def __init__(self, split: Split, policy: Policy, normalize: Normalize, **run: object) -> None:
@@ -34,13 +34,15 @@ class FixedShapeLoader(DeviceLoader):
         self.draws: Draws = {}
         self.compiled = False
 
-    def compile(self, shapes: list[tuple[int, int]]) -> None:
-        """Make batches by compiled code, from now on. It is compiled here, for so many images of so many pixels a side."""
-        self.compiled = True
+    def examples(self, shapes: list[tuple[int, int]]) -> list[Rows]:
+        """A batch of so many images of so many pixels a side for each shape, for what is compiled or recorded ahead."""
         self._keep_draws()
-        for images, pixels in shapes:
-            rows = torch.zeros(images, dtype=torch.long, device=self.place.device)
-            _compiled()(self, rows, None if self.course.sizes is None else pixels)
+        rows = [torch.zeros(images, dtype=torch.long, device=self.place.device) for images, _ in shapes]
+        sizes = [None if self.course.sizes is None else pixels for _, pixels in shapes]
+        return [Rows(indices, pixels, self._maker()) for indices, pixels in zip(rows, sizes, strict=True)]
+
+    def _maker(self) -> Callable[[Tensor, int | None], Batch]:
+        return partial(_compiled(), self) if self.compiled else self.make
 
     def _keep_draws(self) -> None:
         for name, params in self.draw().items():
@@ -54,7 +56,7 @@ class FixedShapeLoader(DeviceLoader):
     def __iter__(self) -> Iterator[Rows]:  # type: ignore[override]
         self._keep_draws()
         batches = self.batches()
-        make = partial(_compiled(), self) if self.compiled else self.make
+        make = self._maker()
         order = torch.cat(batches).to(self.place.device)  # once: a copy from the host waits until the device has nothing to do
         for rows, pixels in zip(order.split([len(batch) for batch in batches]), self.pixels(), strict=True):
             yield Rows(rows, pixels, make)

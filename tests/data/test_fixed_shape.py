@@ -42,7 +42,9 @@ def test_compiled_batches_are_the_batches_and_nothing_is_compiled_later(sizes):
     for seed in (0, 1):
         options = {"policy": FIXED, "batch_size": 10, "sizes": sizes, "epochs": 2}
         loaders = [loader_of("fixed shape", numbered(50, 16), seed=seed, **options) for _ in range(2)]
-        loaders[1].compile([(10, 10), (10, 16)] if sizes else [(10, 16)])
+        loaders[1].compiled = True
+        for rows, pixels, make in loaders[1].examples([(10, 10), (10, 16)] if sizes else [(10, 16)]):
+            make(rows, pixels)
         graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
         assert graphs > 0
         for epoch in range(2):
