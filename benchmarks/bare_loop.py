@@ -5,17 +5,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cifar_lit.data.fixed_shape import Rows
+from cifar_lit.data.fixed_shape import FixedShapeLoader, Rows
 from cifar_lit.experiment import Experiment
 from cifar_lit.graph import Graphed
+from cifar_lit.metrics import counted
 from cifar_lit.optim.cycled import Cycled, cycles
 
 
 class BareLoop:
     """One epoch of an experiment without Lightning, callbacks or logs: batch, network, loss, gradients, optimizer, schedule.
 
-    It adds up loss and hits as our loop does. trainer=fast gives it the same fused optimizer, compiled network and loss, and
-    on CUDA the same graph. Mixing, clipping and accumulation are not known here.
+    It adds up loss and hits as our loop does. trainer=fast gives it the same fused optimizer, compiled network, loss and
+    batches, and on CUDA the same graph. Mixing, clipping and accumulation are not known here.
     """
 
     def __init__(self, run: Experiment) -> None:
@@ -28,7 +29,7 @@ class BareLoop:
         self.optimizer = run.optimizer(self.net, **options)
         self.schedule = run.scheduler(self.optimizer, total_steps=task.total_steps, steps_per_epoch=task.steps_per_epoch)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "16-mixed")
-        self.sums = torch.zeros(4, device=self.device)
+        self.sums: Tensor | None = None
         self.graphed, self.cycled = None, None
         if cuda and trainer.graph:
             self.graphed = Graphed(self.step)
@@ -38,7 +39,10 @@ class BareLoop:
                     group["capturable"] = True
             self.cycled = Cycled(self.optimizer) if cycles(self.optimizer) else None
         self._compile([shape for shape in task.compiled_shapes if shape[0]])
-        self.batches = iter(run.images.train_dataloader())
+        loader = run.images.train_dataloader()
+        if isinstance(loader, FixedShapeLoader):
+            loader.compiled = cuda and bool(task.compiled_shapes)
+        self.batches = iter(loader)
 
     def take(self, steps: int) -> None:
         """The next steps."""
@@ -50,20 +54,18 @@ class BareLoop:
             inputs = {"rows": batch.rows} if rows else {"images": batch[0], "labels": batch[1]}
             options = {"make": batch.make, "pixels": batch.pixels} if rows else {}
             key = batch.pixels if rows else None
-            taken = self.graphed(key, inputs, **options) if self.graphed else self.step(**inputs, **options)
+            (counts,) = self.graphed(key, inputs, **options) if self.graphed else self.step(**inputs, **options)
             self.schedule.step()
-            loss, logits, labels = taken
-            hits = logits.topk(5, dim=1).indices == labels[:, None]
-            count = torch.full_like(loss, len(labels))
-            self.sums += torch.stack([loss * count, (logits.argmax(dim=1) == labels).sum(), hits.sum(), count])
+            self.sums = counts.clone() if self.sums is None else self.sums.add_(counts)
 
     def loss(self) -> float:
         """The mean of all steps so far."""
+        assert self.sums is not None
         total, *_, count = self.sums.tolist()
         return total / count
 
-    def step(self, make: Any = None, pixels: int | None = None, **batch: Tensor) -> tuple[Tensor, ...]:
-        """One step on images and labels, or on the rows that `make` makes them of: loss, logits, labels."""
+    def step(self, make: Any = None, pixels: int | None = None, **batch: Tensor) -> tuple[Tensor]:
+        """One step on images and labels, or on the rows that `make` makes them of: what it adds to the sums."""
         images, labels = make(batch["rows"], pixels) if make else (batch["images"], batch["labels"])
         loss, logits = self._backward(images, labels)
         if self.scaler.is_enabled():
@@ -72,7 +74,7 @@ class BareLoop:
         else:
             (self.cycled or self.optimizer).step()
         self.optimizer.zero_grad()
-        return loss, logits, labels
+        return (counted(loss, logits, labels, top5=False),)
 
     def _backward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         half = torch.float16 if self.scaler.is_enabled() else torch.bfloat16
