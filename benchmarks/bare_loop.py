@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cifar_lit.data.fixed_shape import FixedShapeLoader, Rows
+from cifar_lit.data.fixed_shape import Rows
 from cifar_lit.experiment import Experiment
 from cifar_lit.graph import Graphed
 from cifar_lit.metrics import counted
@@ -39,10 +39,7 @@ class BareLoop:
                     group["capturable"] = True
             self.cycled = Cycled(self.optimizer) if cycles(self.optimizer) else None
         self._compile([shape for shape in task.compiled_shapes if shape[0]])
-        loader = run.images.train_dataloader()
-        if isinstance(loader, FixedShapeLoader):
-            loader.compiled = cuda and bool(task.compiled_shapes)
-        self.batches = iter(loader)
+        self.batches = iter(run.images.train_dataloader())
 
     def take(self, steps: int) -> None:
         """The next steps."""

@@ -230,7 +230,7 @@ class Experiment:
         for stem in whitening_stems(net):
             stem.fit(self.images.sample(_STEM_IMAGES))
         steps_per_epoch, total_steps = self._lengths()
-        self.images.in_graph = trainer.graph and self.mix is None
+        self.images.in_graph, self.images.compiled = trainer.graph and self.mix is None, trainer.compile
         options: dict[str, Any] = {
             "net": net,
             "loss": self.loss,

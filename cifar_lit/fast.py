@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer, RMSprop
 
 from cifar_lit.data.fixed_shape import FixedShapeLoader, Rows
-from cifar_lit.graph import Graphed, Outputs
+from cifar_lit.graph import UNTIL_RECORDED, Graphed, Outputs
 from cifar_lit.metrics import counted
 from cifar_lit.mix import dominant
 from cifar_lit.optim.cycled import Cycled, cycles, refusal
@@ -30,7 +30,8 @@ class FastTask(Task):
     Learns what Task learns: bit by bit without a graph, and with one but for rounding (tests/test_gpu.py).
     graph: make each step (batch, network, loss, gradients, clipping, optimizer) one CUDA graph, where there is CUDA and
     the recipe allows it; the log says where it does not. The learning rate is then a tensor, which the schedule fills, and
-    where the network is compiled, so are the making of batches and Muon's steps, and graphs are recorded before training.
+    where the network is compiled, so are the making of batches and Muon's steps. Graphs are then recorded before training,
+    if batches are made inside them (device engine, no mixing, an augmentation of fixed shape); the log says where not.
     """
 
     def __init__(
@@ -46,20 +47,15 @@ class FastTask(Task):
 
     @property
     def holds_graphs(self) -> bool:
-        """Whether steps become CUDA graphs here."""
+        """As said of `graph`."""
         return self.graph and self.device.type == "cuda"
 
     def on_train_start(self) -> None:
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, Optimizer)
         self.raw = optimizer
-        if self.holds_graphs:
-            for group in self.raw.param_groups:
-                group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=self.device)
-                if "capturable" in group:
-                    group["capturable"] = True
-            if cycles(self.raw):
-                self.cycled = Cycled(self.raw)
+        if self.holds_graphs and cycles(self.raw):
+            self.cycled = Cycled(self.raw)
         super().on_train_start()
 
     def _compile(self) -> None:
@@ -70,17 +66,21 @@ class FastTask(Task):
             self.raw.compile()
         loader = self.trainer.train_dataloader
         # Damped momentum begins undamped: momenta that were put back to zero would not begin so again.
-        if isinstance(loader, FixedShapeLoader) and not any(group.get("dampening") for group in self.raw.param_groups):
-            loader.compiled = True
+        damped = any(group.get("dampening") for group in self.raw.param_groups)
+        if isinstance(loader, FixedShapeLoader) and not damped:
             self._record(loader.examples([(images, pixels) for training, images, pixels in self.compiled_shapes if training]))
+        else:
+            why = "momentum is damped" if damped else "their batches are made outside of them"
+            log.info("CUDA graphs are recorded within the first steps, whose time counts: %s", why)
 
     def _record(self, batches: list[Rows]) -> None:
         """Record the graphs of batches before training. That takes steps, of which nothing is left behind."""
         weights = {name: tensor.clone() for name, tensor in self.net.state_dict().items()}
         kept = {key: tensor.clone() for key, tensor in self._optimizer_state().items()}
-        with self.trainer.precision_plugin.train_step_context():
-            for rows, pixels, make in batches:
-                while not self.graphed.ready(pixels, {"rows": rows}):
+        for rows, pixels, make in batches:
+            for _ in range(UNTIL_RECORDED):
+                # Entered for each, as in training: until it is left, autocast keeps its copies of the weights.
+                with self.trainer.precision_plugin.train_step_context():
                     self.graphed(pixels, {"rows": rows}, pixels=pixels, make=make)
         self.net.load_state_dict(weights)
         for key, tensor in self._optimizer_state().items():

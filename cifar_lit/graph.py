@@ -11,6 +11,7 @@ Outputs = tuple[Tensor, ...]
 # Calls that run as they are before the recording: libraries allocate and choose their kernels. An optimizer's first step differs
 # from all others, so the first key takes one more.
 _WARM_UP = 1
+UNTIL_RECORDED = _WARM_UP + 2  # calls
 
 
 class Graphed:
@@ -29,14 +30,9 @@ class Graphed:
         self.outputs: dict[Hashable, Outputs] = {}
         self.graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
 
-    def ready(self, key: Hashable, inputs: Inputs) -> bool:
-        """Whether the next such call does nothing new: it replays a graph, or, off CUDA, has been made before as often."""
-        place = self._place(key, inputs)
-        return place in self.graphs or (not _on_cuda(inputs) and self.calls.get(place, 0) > _WARM_UP)
-
     def __call__(self, key: Hashable, inputs: Inputs, **constants: object) -> Outputs:
         """constants: passed on as they are; what they are must be said by `key`."""
-        place = self._place(key, inputs)
+        place = (key, *((name, tensor.shape, tensor.dtype) for name, tensor in sorted(inputs.items())))
         self.calls[place] = self.calls.get(place, 0) + 1
         if place not in self.inputs:
             self.inputs[place] = {name: tensor.clone() for name, tensor in inputs.items()}  # keeps the memory format
@@ -44,7 +40,7 @@ class Graphed:
             for name, tensor in inputs.items():
                 self.inputs[place][name].copy_(tensor, non_blocking=True)
         fixed = self.inputs[place]
-        if not _on_cuda(inputs):
+        if next(iter(inputs.values())).device.type != "cuda":
             return self.function(**fixed, **constants)
         if place in self.graphs:
             self.graphs[place].replay()
@@ -59,10 +55,6 @@ class Graphed:
         return self.outputs[place]
 
     @staticmethod
-    def _place(key: Hashable, inputs: Inputs) -> Hashable:
-        return (key, *((name, tensor.shape, tensor.dtype) for name, tensor in sorted(inputs.items())))
-
-    @staticmethod
     def _aside(call: Callable[[], Outputs]) -> Outputs:
         """Run on a stream of its own, as recording will."""
         stream = torch.cuda.Stream()
@@ -71,7 +63,3 @@ class Graphed:
             outputs = call()
         torch.cuda.current_stream().wait_stream(stream)
         return outputs
-
-
-def _on_cuda(inputs: Inputs) -> bool:
-    return next(iter(inputs.values())).device.type == "cuda"

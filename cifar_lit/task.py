@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from cifar_lit.metrics import Evaluation, Tally, counted, fit_temperature
 from cifar_lit.mix import Mix, dominant
+from cifar_lit.optim import fit_for_graphs
 from cifar_lit.seeding import numpy_generator, reseed
 
 log = logging.getLogger(__name__)
@@ -201,10 +202,16 @@ class Task(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.stopped = checkpoint.get("stopped", False)
 
+    @property
+    def holds_graphs(self) -> bool:
+        """Whether steps are CUDA graphs. FastTask's may be."""
+        return False
+
     def on_train_start(self) -> None:
+        fit_for_graphs(self.optimizers(use_pl_optimizer=False), self.holds_graphs)  # type: ignore[arg-type]
         if self.stopped:  # by a target or early stopping: a resumed run does not go on past that
             self.trainer.should_stop = True
-        if self.compiled_shapes:
+        elif self.compiled_shapes:
             began = time.perf_counter()
             self._compile()
             if self.device.type == "cuda":

@@ -116,10 +116,7 @@ def test_values(train, untouched, argument, words):
         (["mix=mixup", "mix.p=-0.1"], ["mix.p=-0.1"]),
         (["optimizer=sam", "trainer.accumulate_grad_batches=2"], ["sam", "accumulate"]),
         (["optimizer=sam", "trainer.by_hand=true"], ["sam", "trainer=fast"]),
-        (
-            ["model=speednet", "+model.widths=[8,8,8,8,8]", "+model.layers=[1,1,1,1,1]", "data.sizes={0.0:8}"],
-            ["data.sizes", "8 pixels"],
-        ),
+        (["model=speednet", "data.sizes={0.0:8}"], ["data.sizes", "8 pixels"]),
         (
             ["model=speednet", "experiment=speedrun", "data.sizes={0.0:20,0.5:32}"],
             ["data.sizes: the recipe", "'~data.sizes' '+data.sizes={...}'"],

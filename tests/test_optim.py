@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import cifar_lit.cli  # noqa: F401 - registers the resolvers that conf/train.yaml uses
 from cifar_lit import schedule
-from cifar_lit.optim import build, parameter_groups
+from cifar_lit.optim import build, fit_for_graphs, parameter_groups
 from cifar_lit.optim.sam import SAM
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -288,3 +288,28 @@ def test_fused_where_the_algorithm_has_it():
     options = {"lr": 0.1, "fused": True}
     assert build(small_net(), algorithm="torch.optim.SGD", **options).param_groups[0]["fused"] is True
     assert "fused" not in build(small_net(), algorithm="cifar_lit.optim.muon.MuonSGD", **options).param_groups[0]
+
+
+def test_a_checkpoint_of_graphs_is_for_steps_without_them_too():
+    """Learning rates as tensors, and steps that claim to be captured, stop torch's steps anywhere but in a graph."""
+    nets = [small_net(), small_net()]
+    graphs, plain = (torch.optim.AdamW(net.parameters(), lr=0.1, foreach=True) for net in nets)
+    for net, optimizer in zip(nets, (graphs, plain), strict=True):
+        closure_of(net, optimizer)()
+        optimizer.step()
+    saved = copy.deepcopy(graphs.state_dict())
+    for group in saved["param_groups"]:
+        group |= {"lr": torch.tensor(group["lr"], dtype=torch.float64), "capturable": True}
+    graphs.load_state_dict(saved)
+    closure_of(nets[0], graphs)()
+    with pytest.raises((AssertionError, ValueError)):
+        graphs.step()
+    fit_for_graphs(graphs, False)
+    graphs.step()
+    closure_of(nets[1], plain)()
+    plain.step()
+    for one, other in zip(*(net.parameters() for net in nets), strict=True):
+        assert torch.equal(one, other)
+    fit_for_graphs(graphs, True)
+    [group] = graphs.param_groups
+    assert group["capturable"] and torch.is_tensor(group["lr"]) and group["lr"].dtype == torch.float32

@@ -46,7 +46,8 @@ def _unknown(text: str, conf: Path, arguments: list[str]) -> str | None:
     if key:
         name = key[1]
         known = [*_keys(conf, arguments), *(path.name for path in conf.iterdir() if path.is_dir())]
-        if name in known:  # a mapping, which Hydra merges with what is typed
+        mapping = any(other.startswith(f"{name}.") for other in known)  # which Hydra merges with one that is typed
+        if mapping and any(item.startswith(f"{name}={{") for item in arguments) and f"~{name}" not in arguments:
             return f"{name}: the recipe gives it other keys, which would stay; to replace them all: '~{name}' '+{name}={{...}}'"
         return f"{name}: no such key or group;{_near(name, known)} see python train.py --help and --cfg job"
     grammar = re.search(r"(no viable alternative|mismatched input|extraneous input|token recognition).*", text)

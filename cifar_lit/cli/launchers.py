@@ -15,6 +15,7 @@ from cifar_lit.cli.errors import UsageError
 from cifar_lit.cli.jobs import Job
 
 _PREFIX = "hydra_plugins."
+_ANSWER_SECONDS = 30.0
 
 
 def check(target: str, choice: str) -> None:
@@ -26,7 +27,11 @@ def check(target: str, choice: str) -> None:
             if shutil.which(command) is None:
                 raise UsageError(f"hydra/launcher={choice}: there is no {command} here; start the sweep where jobs are submitted")
         # submitit learns from it alone that a job has died, and would wait for ever.
-        asked = subprocess.run(["sacct", "--noheader"], check=False, capture_output=True, text=True)
+        ask = ["sacct", "--noheader", "--allocations", "--starttime=now"]
+        try:
+            asked = subprocess.run(ask, check=False, capture_output=True, text=True, timeout=_ANSWER_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise UsageError(f"hydra/launcher={choice}: sacct must tell how jobs end, and has not answered") from None
         if asked.returncode:
             said = (asked.stderr or asked.stdout).strip().splitlines()
             raise UsageError(f"hydra/launcher={choice}: sacct must tell how jobs end, and says: {(said or ['nothing'])[0]}")

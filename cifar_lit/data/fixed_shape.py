@@ -25,14 +25,14 @@ class FixedShapeLoader(DeviceLoader):
     """Yields `Rows`: the batch is made where it is used, by operations that can be part of a CUDA graph.
 
     The draws of an epoch lie on the device, always in the same tensors. `make(rows, pixels)` reads nothing else that
-    changes, so a graph that holds it needs new rows only. compiled: to be set where batches are to be made by compiled code.
+    changes, so a graph that holds it needs new rows only. compiled: make them by compiled code.
     """
 
-    def __init__(self, split: Split, policy: Policy, normalize: Normalize, **run: object) -> None:
+    def __init__(self, split: Split, policy: Policy, normalize: Normalize, *, compiled: bool = False, **run: object) -> None:
         super().__init__(split, policy, normalize, **run)  # type: ignore[arg-type]
+        self.compiled = compiled
         self.unused = torch_generator(self.seed, "noise", device=self.place.device)  # nothing of fixed shape draws noise
         self.draws: Draws = {}
-        self.compiled = False
 
     def examples(self, shapes: list[tuple[int, int]]) -> list[Rows]:
         """A batch of so many images of so many pixels a side for each shape, for what is compiled or recorded ahead."""

@@ -51,7 +51,8 @@ class ImageData(L.LightningDataModule, ABC):
     batch_sizes: dict[float, int] | None
     sizes: dict[float, int] | None
     epochs: float = field(default=1.0, init=False)
-    in_graph: bool = field(default=False, init=False)
+    in_graph: bool = field(default=False, init=False)  # batches are made inside the steps
+    compiled: bool = field(default=False, init=False)  # by compiled code, there
     dataset: Dataset | None = field(default=None, init=False)
     promised: int = field(default=0, init=False)
     loader: TrainingLoader | None = field(default=None, init=False)
@@ -159,7 +160,8 @@ class ImageData(L.LightningDataModule, ABC):
     def _training_loader(self) -> TrainingLoader:
         run = {"course": self.course, "seed": self.seed, "place": self.place}
         if self.chosen_engine == "device" and self.in_graph and self.augment.fixed_shape:
-            return FixedShapeLoader(self.train, self.augment, self.normalize, **run)
+            compiled = self.compiled and self.place.device.type == "cuda"  # which gains nothing on a CPU
+            return FixedShapeLoader(self.train, self.augment, self.normalize, compiled=compiled, **run)
         if self.chosen_engine == "device":
             return DeviceLoader(self.train, self.augment, self.normalize, **run)
         workers = cores() if self.workers is None else self.workers

@@ -8,44 +8,52 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cifar_lit.model.conv import Conv3x3
-from cifar_lit.model.parts import INITS, check_choice, check_share, check_size, check_stages, dropout_layer, initialise
+from cifar_lit.model.parts import (
+    INITS,
+    check_choice,
+    check_flag,
+    check_share,
+    check_size,
+    check_stages,
+    dropout_layer,
+    initialise,
+)
 from cifar_lit.model.whitening import PatchWhitening
 
 ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU}
 
 
 class PoolTo2x2(nn.Module):
-    """Maxima of the four quarters, the first two of which are larger where a side is odd: (N, C, H, W) -> (N, C, 2, 2).
+    """Maxima of four quarters: (N, C, H, W) -> (N, C, 2, 2), H and W at least 2.
 
-    What comes behind sees one size of features, whatever the size of the images, which may change in training. Quarters
-    do not overlap: the backward pass of windows that do costs a GPU four times as much.
+    What comes behind sees one size of features, whatever the size of the images, which may change in training. overlap:
+    where a side is odd, all quarters have its middle; else those at the top and left have, and the others are smaller.
     """
 
+    def __init__(self, overlap: bool) -> None:
+        super().__init__()
+        self.overlap = overlap
+
     def forward(self, features: Tensor) -> Tensor:
-        half = [-(-side // 2) for side in features.shape[2:]]
-        return F.max_pool2d(features, half, half, ceil_mode=True)
+        height, width = features.shape[2:]
+        if min(height, width) < 2:
+            raise RuntimeError(f"features of {height}x{width} have no quarters")
+        half = (-(-height // 2), -(-width // 2))
+        step = (height // 2, width // 2) if self.overlap else half
+        return F.max_pool2d(features, half, step, ceil_mode=not self.overlap)
 
 
 class ConvNorm(nn.Sequential):
     """3x3 convolution, pooling where there is one, batch normalisation, activation: (N, channels, H, W) -> (N, width, h, w)."""
 
     def __init__(
-        self,
-        channels: int,
-        width: int,
-        *,
-        norm_momentum: float,
-        norm_scales: bool,
-        activation: str,
-        pool: nn.Module | None = None,
+        self, channels: int, width: int, *, norm_momentum: float, activation: str, pool: nn.Module | None = None
     ) -> None:
         super().__init__()
         self.add_module("conv", Conv3x3(channels, width))
         if pool is not None:
             self.add_module("pool", pool)
-        norm = nn.BatchNorm2d(width, momentum=norm_momentum)
-        norm.weight.requires_grad_(norm_scales)
-        self.add_module("norm", norm)
+        self.add_module("norm", nn.BatchNorm2d(width, momentum=norm_momentum))
         self.add_module("act", ACTIVATIONS[activation]())
 
 
@@ -64,9 +72,8 @@ class SpeedNet(nn.Module):
 
     widths: channels of each group; each halves H and W, but the last, which leaves 2x2. layers: residual pairs of each
     group. activation: "silu" or "relu". norm_momentum: of batch norm's running statistics, high since runs are short.
-    norm_scales: learn batch norm's scales, too, not its shifts alone.
-    scale: of the logits. init: "dirac" or "kaiming". dropout: before the classifier. All arguments are plain values, so
-    that a checkpoint can hold them.
+    scale: of the logits. init: "dirac" or "kaiming". dropout: before the classifier. overlap: of the last group's quarters
+    where a side is odd. All arguments are plain values, so that a checkpoint can hold them.
     """
 
     def __init__(
@@ -77,10 +84,10 @@ class SpeedNet(nn.Module):
         num_classes: int,
         activation: str = "silu",
         norm_momentum: float = 0.4,
-        norm_scales: bool = True,
         scale: float = 0.3,
         init: str = "dirac",
         dropout: float = 0.0,
+        overlap: bool = True,
     ) -> None:
         check_stages(layers, widths)
         check_size("num_classes", num_classes)
@@ -88,6 +95,7 @@ class SpeedNet(nn.Module):
         check_share("norm_momentum", norm_momentum)
         check_choice("activation", activation, tuple(ACTIVATIONS))
         check_choice("init", init, INITS)
+        check_flag("overlap", overlap)
         if not scale > 0.0:
             raise ValueError(f"model.scale={scale!r}: allowed is above 0")
         super().__init__()
@@ -95,9 +103,9 @@ class SpeedNet(nn.Module):
         self.stem = PatchWhitening(kernel_size=2)
         self.groups = nn.Sequential()
         channels = self.stem.channels
-        options: dict[str, Any] = {"norm_momentum": norm_momentum, "norm_scales": norm_scales, "activation": activation}
+        options: dict[str, Any] = {"norm_momentum": norm_momentum, "activation": activation}
         for number, (width, depth) in enumerate(zip(widths, layers, strict=True), start=1):
-            pool = PoolTo2x2() if number == len(widths) else nn.MaxPool2d(kernel_size=2)
+            pool = PoolTo2x2(overlap) if number == len(widths) else nn.MaxPool2d(kernel_size=2)
             self.groups.append(ConvNorm(channels, width, pool=pool, **options))
             for _ in range(depth):
                 self.groups.append(ResidualPair(width, **options))

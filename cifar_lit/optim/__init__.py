@@ -4,8 +4,9 @@ import inspect
 from math import inf
 from typing import Any
 
+import torch
 from hydra.utils import get_class
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 
@@ -46,3 +47,20 @@ def build(
     if fused and "fused" in inspect.signature(optimizer).parameters:
         options["fused"] = True
     return optimizer(groups, lr=lr, weight_decay=weight_decay, **options)
+
+
+def fit_for_graphs(optimizer: Optimizer, graphs: bool) -> None:
+    """Keep learning rates and counts of steps where a CUDA graph reads them, on the parameters' device, or where none does.
+
+    Whatever a checkpoint says that was loaded: it may be of the other kind.
+    """
+    for group in optimizer.param_groups:
+        device = group["params"][0].device
+        group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=device) if graphs else float(group["lr"])
+        if "capturable" not in group:
+            continue
+        group["capturable"] = graphs
+        for parameter in group["params"]:
+            count = optimizer.state.get(parameter, {}).get("step")
+            if isinstance(count, Tensor):
+                optimizer.state[parameter]["step"] = count.to(device if graphs or group.get("fused") else "cpu")

@@ -70,7 +70,6 @@ class MuonSGD(Optimizer):
     """Muon (Jordan et al. 2024) for convolution filters, SGD with Nesterov momentum for everything else.
 
     lr: of Muon, whose every update is an orthogonal matrix. rest_lr_scale: SGD runs at so many times lr.
-    norm_lr_scale: and for norms and biases at so many, where that is not null (airbench moves them far more than the rest).
     normalize: filters keep one norm, the root of their number, so that lr is a relative change (airbench); they then
     need no weight decay, and get none. weight_decay: of SGD, and of Muon, decoupled, where filters are not normalised.
     """
@@ -83,7 +82,6 @@ class MuonSGD(Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.6,
         rest_lr_scale: float = 1.0,
-        norm_lr_scale: float | None = None,
         rest_momentum: float = 0.85,
         normalize: bool = True,
         steps: int = 5,
@@ -91,26 +89,22 @@ class MuonSGD(Optimizer):
         for name, value in (("momentum", momentum), ("rest_momentum", rest_momentum)):
             if not 0.0 <= value < 1.0:
                 raise ValueError(f"optimizer.{name}={value}: allowed is 0 up to, not with, 1")
-        for name, scale in (("rest_lr_scale", rest_lr_scale), ("norm_lr_scale", norm_lr_scale)):
-            if scale is not None and not scale > 0.0:
-                raise ValueError(f"optimizer.{name}={scale}: allowed is above 0")
+        if not rest_lr_scale > 0.0:
+            raise ValueError(f"optimizer.rest_lr_scale={rest_lr_scale}: allowed is above 0")
         if steps < 1:
             raise ValueError(f"optimizer.steps={steps}: allowed is 1 or more")
         self.normalize, self.steps = normalize, steps
         self.advance = advance
         filters = {"muon": True, "lr": lr, "momentum": momentum}
         rest = {"muon": False, "lr": lr * rest_lr_scale, "momentum": rest_momentum}
-        norms = rest if norm_lr_scale is None else {**rest, "lr": lr * norm_lr_scale}
         groups: list[dict[str, Any]] = []
         for given in params:
             group = given if isinstance(given, dict) else {"params": [given]}
             decay = group.get("weight_decay", weight_decay)
-            kinds: dict[int, tuple[dict[str, Any], list[Tensor]]] = {}
-            for p in group["params"]:
-                options = filters if p.ndim == 4 else norms if p.ndim <= 1 else rest
-                kinds.setdefault(id(options), (options, []))[1].append(p)
-            for options, members in sorted(kinds.values(), key=lambda kind: not kind[0]["muon"]):
-                groups.append({**options, "weight_decay": decay, "params": members})
+            for options in (filters, rest):
+                members = [p for p in group["params"] if (p.ndim == 4) == options["muon"]]
+                if members:
+                    groups.append({**options, "weight_decay": decay, "params": members})
         super().__init__(groups, {})
 
     @torch.no_grad()
@@ -166,7 +160,10 @@ def _last(tensor: Tensor) -> bool:
 
 
 def _rows(tensor: Tensor, like: Tensor) -> Tensor:
-    """Filters (k, C, h, w) as a matrix of one row a filter, its columns in the order of the memory of `like`."""
+    """Filters (k, C, h, w) as a matrix of one row a filter, its columns in the order of the memory of `like`.
+
+    The order of columns does not matter: orthogonalising commutes with it.
+    """
     return (tensor.permute(0, 2, 3, 1) if _last(like) else tensor).reshape(len(tensor), -1)
 
 

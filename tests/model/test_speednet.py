@@ -48,14 +48,18 @@ def test_any_size_of_image(size):
     assert net(torch.zeros(2, 3, size, size)).shape == (2, 5) and net.features(torch.zeros(2, 3, size, size)).shape == (2, 24)
 
 
+@pytest.mark.parametrize("overlap", [True, False])
 @pytest.mark.parametrize("sides", [(4, 4), (5, 5), (7, 6), (3, 2)])
-def test_the_last_group_leaves_2x2(sides):
+def test_the_last_group_leaves_2x2(sides, overlap):
     features = torch.randn(2, 3, *sides)
-    pooled = PoolTo2x2()(features)
+    pooled = PoolTo2x2(overlap)(features)
     assert pooled.shape == (2, 3, 2, 2)
     half = [-(-side // 2) for side in sides]
+    second = [side // 2 if overlap else first for side, first in zip(sides, half, strict=True)]
     assert torch.equal(pooled[:, :, 0, 0], features[:, :, : half[0], : half[1]].amax((2, 3)))
-    assert torch.equal(pooled[:, :, 1, 1], features[:, :, half[0] :, half[1] :].amax((2, 3)))
+    assert torch.equal(pooled[:, :, 1, 1], features[:, :, second[0] :, second[1] :].amax((2, 3)))
+    with pytest.raises(RuntimeError, match="1x4"):
+        PoolTo2x2(overlap)(torch.randn(2, 3, 1, 4))
 
 
 def test_dirac_filters_pass_their_channels_on():

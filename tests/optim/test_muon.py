@@ -45,7 +45,7 @@ def test_muon_sgd_by_hand():
 
 
 def test_muon_sgd_in_either_order_of_memory_and_after_a_reload():
-    """Filters lie side by side in the order of memory; their momenta are parts of one tensor, also where they were loaded."""
+    """Momenta lie in memory as their filters do, and the columns of matrices in that order, which does not matter."""
     nets = [small_net(), small_net().to(memory_format=torch.channels_last)]
     for net in nets:
         optimizer = MuonSGD(net.parameters(), lr=0.1, weight_decay=0.01)
@@ -72,9 +72,7 @@ def test_muon_sgd_without_normalisation_decays_filters():
     torch.testing.assert_close(net[0].weight.detach(), before * (1 - 0.05))
 
 
-@pytest.mark.parametrize(
-    "options", [{"momentum": 1.0}, {"rest_lr_scale": 0.0}, {"norm_lr_scale": 0.0}, {"steps": 0}, {"rest_momentum": -0.1}], ids=str
-)
+@pytest.mark.parametrize("options", [{"momentum": 1.0}, {"rest_lr_scale": 0.0}, {"steps": 0}, {"rest_momentum": -0.1}], ids=str)
 def test_muon_sgd_refuses(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         MuonSGD(small_net().parameters(), lr=0.1, **options)
@@ -96,14 +94,6 @@ def test_groups_of_muon_sgd():
         (False, 2.5, 0.125, [id(net[5].weight)]),
         (False, 2.5, 0.0, norms_and_biases),
     ]
-
-
-def test_norms_and_biases_at_a_rate_of_their_own():
-    net = small_net()
-    groups = MuonSGD(net.parameters(), lr=0.5, rest_lr_scale=2.0, norm_lr_scale=8.0).param_groups
-    assert {id(p): group["lr"] for group in groups for p in group["params"]} == {
-        id(net[0].weight): 0.5, id(net[1].weight): 4.0, id(net[1].bias): 4.0, id(net[5].weight): 1.0, id(net[5].bias): 4.0,
-    }  # fmt: skip
 
 
 @pytest.mark.slow
