@@ -9,6 +9,7 @@ from running import ANY_MODEL, TINY
 
 from cifar_lit import checkpoint
 from cifar_lit.fast import FastTask
+from cifar_lit.graph import UNTIL_RECORDED
 from cifar_lit.trainer import Trainer, computes_bfloat16, resolve_precision
 
 EXACT = ["trainer.precision=32-true"]  # of trainer=fast, which takes bf16-mixed where the processor has it
@@ -75,8 +76,9 @@ def test_killed_and_resumed(train, monkeypatch):
 
 
 @pytest.mark.slow
-def test_nothing_that_a_graph_holds_moves(train, monkeypatch):
-    """Weights, momentum and draws keep their places over a run: a graph reads and writes these addresses."""
+@pytest.mark.parametrize("ahead", [False, True], ids=["recorded on the way", "recorded before training"])
+def test_nothing_that_a_graph_holds_moves(train, monkeypatch, compiling_nothing, ahead):
+    """Weights, momentum, learning rates and draws keep their places from the recording on: a graph goes by addresses."""
     places = []
     original = FastTask.one_step
 
@@ -84,14 +86,21 @@ def test_nothing_that_a_graph_holds_moves(train, monkeypatch):
         assert set(batch) == {"rows", "pixels", "make"}
         outputs = original(self, step=step, **batch)
         state = [value for values in self.raw.state.values() for value in values.values() if torch.is_tensor(value)]
-        draws = [tensor for params in batch["make"].__self__.draws.values() for tensor in params.values()]
-        held = [*self.net.state_dict().values(), *state, *draws]
+        rates = [group["lr"] for group in self.raw.param_groups if torch.is_tensor(group["lr"])]
+        assert len(rates) == (len(self.raw.param_groups) if ahead else 0)
+        loader = self.trainer.train_dataloader
+        draws = [tensor for params in loader.draws.values() for tensor in params.values()]
+        held = [*self.net.state_dict().values(), *state, *rates, *draws, loader.images, loader.labels]
         places.append((len(batch["rows"]), [tensor.data_ptr() for tensor in held], batch["rows"].data_ptr()))
         return outputs
 
     monkeypatch.setattr(FastTask, "one_step", watched)
-    assert train(*TINY, "trainer=fast", LINEAR).code == 0
-    assert len(places) == 20 and all(place == places[0] for place in places)
+    if ahead:
+        monkeypatch.setattr(FastTask, "holds_graphs", property(lambda self: self.graph))
+    ran = train(*TINY, "trainer=fast", LINEAR, "callbacks=[ema,lookahead]", f"trainer.compile={str(ahead).lower()}")
+    assert ran.code == 0, ran.err
+    assert len(places) == (20 + UNTIL_RECORDED if ahead else 20)
+    assert all(place == places[0] for place in places)
 
 
 @pytest.mark.slow
