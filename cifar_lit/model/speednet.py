@@ -126,5 +126,5 @@ class SpeedNet(nn.Module):
 
 
 # Parameters are counted with 100 classes.
-speednet = partial(SpeedNet, widths=[64, 256, 768], layers=[1, 1, 1])  # 13,961,088; 227 M multiply-adds at 32x32
+speednet = partial(SpeedNet, widths=[64, 256, 768], layers=[1, 1, 1], overlap=False)  # 13,961,088; 227 M multiply-adds at 32x32
 speednet_small = partial(SpeedNet, widths=[32, 96, 256], layers=[1, 1, 1], activation="relu")  # 1,673,216
