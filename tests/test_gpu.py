@@ -164,9 +164,10 @@ def test_a_graph_gives_the_weights_of_its_steps_to_rounding(train, monkeypatch, 
 
 
 def distance(one, other):
-    """The largest difference of a weight or statistic of two runs."""
-    expected = weights(other.folder)
-    return max(float((tensor.float() - expected[name].float()).abs().max()) for name, tensor in weights(one.folder).items())
+    """The largest relative difference of a weight or statistic, as a whole, of two runs."""
+    expected = {name: tensor.double() for name, tensor in weights(other.folder).items()}
+    found = weights(one.folder)
+    return max(float((found[name].double() - tensor).norm() / tensor.norm().clamp(min=1e-9)) for name, tensor in expected.items())
 
 
 @pytest.mark.parametrize("name", ["speednet", "speednet_small", "resnet18"])
