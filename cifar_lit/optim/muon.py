@@ -1,5 +1,6 @@
 """Muon for filters, SGD for the rest."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -11,6 +12,8 @@ from torch.optim import Optimizer
 
 # Of the quintic iteration that drives singular values towards 1 (Jordan et al. 2024).
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+
+log = logging.getLogger(__name__)
 
 
 def orthogonalize(matrices: Tensor, steps: int) -> Tensor:
@@ -109,12 +112,19 @@ class MuonSGD(Optimizer):
 
     @torch.no_grad()
     def compile(self) -> None:
-        """Compile the steps of filters, now, on copies. lr must be a tensor by then: a number would become part of the code."""
+        """Compile the steps of filters, now, on copies. lr must be a tensor by then: a number would become part of the code.
+
+        Where the compiler fails, the log says so and the steps stay as they are: torch 2.11's does for ResNet-18 on CUDA.
+        """
         self.advance = compiled_advance()
-        for group in self.param_groups:
-            if group["muon"]:
-                filters: list[Tensor] = [nn.Parameter(f.clone()) for f in group["params"]]
-                self._advance(group, filters, *([torch.zeros_like(f) for f in filters] for _ in range(2)))
+        try:
+            for group in self.param_groups:
+                if group["muon"]:
+                    filters: list[Tensor] = [nn.Parameter(f.clone()) for f in group["params"]]
+                    self._advance(group, filters, *([torch.zeros_like(f) for f in filters] for _ in range(2)))
+        except torch._dynamo.exc.TorchDynamoException as error:
+            log.warning("Muon's steps stay uncompiled, which is slower: torch's compiler fails (%s)", type(error).__name__)
+            self.advance = advance
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]

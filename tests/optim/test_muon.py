@@ -1,14 +1,16 @@
 """Muon for filters, SGD for the rest: tests of cifar_lit/optim/muon.py."""
 
 import copy
+import inspect
 
 import pytest
 import torch
 from test_optim import closure_of, optimizer_of, problem, small_net
 from torch import nn
+from torch._inductor.exc import InductorError
 from torch.nn import functional as F
 
-from cifar_lit.optim import build
+from cifar_lit.optim import build, muon
 from cifar_lit.optim.muon import MuonSGD, orthogonalize
 
 
@@ -94,6 +96,21 @@ def test_groups_of_muon_sgd():
         (False, 2.5, 0.125, [id(net[5].weight)]),
         (False, 2.5, 0.0, norms_and_biases),
     ]
+
+
+def test_steps_that_cannot_be_compiled_are_taken_as_they_are(monkeypatch, caplog):
+    def fails(*arguments, **options):
+        raise InductorError(AssertionError(), inspect.currentframe())
+
+    monkeypatch.setattr(muon, "compiled_advance", lambda: fails)
+    nets = [small_net(), small_net()]
+    optimizers = [MuonSGD(net.parameters(), lr=0.1) for net in nets]
+    optimizers[1].compile()
+    assert "stay uncompiled" in caplog.text and "InductorError" in caplog.text
+    for net, optimizer in zip(nets, optimizers, strict=True):
+        closure_of(net, optimizer)()
+        optimizer.step()
+    assert all(torch.equal(one, other) for one, other in zip(*(net.parameters() for net in nets), strict=True))
 
 
 @pytest.mark.slow
