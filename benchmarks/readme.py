@@ -133,16 +133,23 @@ def gpu_throughput() -> list[str]:
         )
     without = ", ".join(f"{row['images_per_second']:,.0f}" for row in result("throughput_h200_no_graphs")["rows"])
     lines += ["", f"With the same steps launched kernel by kernel: {without} images/s.", ""]
-    run = result("speedrun")
-    seeds, test, gpu = run["seeds"], run["seeds"]["test/acc"], run["hardware"]["gpu"]
-    prepare, train = (statistics.median(job[f"{phase}_seconds"] for job in run["jobs"]) for phase in ("prepare", "train"))
-    first = max(job["prepare_seconds"] for job in run["jobs"])
-    lines.append(
-        f"`experiment=speedrun`, {seeds['runs']} seeds on one {gpu}: {100 * test['mean']:.2f}% test accuracy in the mean"
-        f" (deviation {100 * test['std']:.2f}, lowest {100 * test['min']:.2f}); in the median {prepare:.1f} s to prepare and"
-        f" {train:.1f} s to train, compiling apart. The first of the seeds prepares for {first:.1f} s: it starts CUDA."
-    )
+    lines.append("| short run on one GPU | seeds | test accuracy, deviation, lowest | prepare, s | train, s | first prepare, s |")
+    lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
+    lines += [_short_run(name) for name in ("speedrun", "speedrun_14_epochs", "speedrun_resnet18")]
+    lines += ["", "Seconds are medians, compiling apart; the first of the seeds also starts CUDA."]
     return lines
+
+
+def _short_run(name: str) -> str:
+    run = result(name)
+    seeds, test = run["seeds"], run["seeds"]["test/acc"]
+    prepare, train = ([job[f"{phase}_seconds"] for job in run["jobs"]] for phase in ("prepare", "train"))
+    options = dict(item.split("=", 1) for item in seeds["overrides"])
+    return (
+        f"| `{options['experiment']}`, {options['trainer.max_epochs']} epochs | {seeds['runs']}"
+        f" | {100 * test['mean']:.2f}%, {100 * test['std']:.2f}, {100 * test['min']:.2f}"
+        f" | {statistics.median(prepare):.2f} | {statistics.median(train):.2f} | {max(prepare):.1f} |"
+    )
 
 
 BLOCKS = {"quickstart": quickstart, "benchmarks": benchmarks, "speed": speed}
