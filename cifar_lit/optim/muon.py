@@ -21,17 +21,39 @@ def orthogonalize(matrices: Tensor, steps: int) -> Tensor:
 
     Newton-Schulz iterations, in bfloat16 on CUDA, where that is enough and fast, and in float32 elsewhere.
     """
-    a, b, c = _COEFFICIENTS
-    x = matrices.bfloat16() if matrices.device.type == "cuda" else matrices.float()
+    rough = matrices.device.type == "cuda"
+    x = matrices.bfloat16() if rough else matrices.float()
     wide = x.shape[1] <= x.shape[2]
     x = x if wide else x.mT
     x = x / (torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True) + 1e-7)
-    same = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    for _ in range(steps):
-        gram = x @ x.mT
-        # a x + (b gram + c gram^2) x as one product: sums of large matrices cost a GPU more than those of small ones.
-        x = (a * same + b * gram + c * (gram @ gram)) @ x
+    if rough:
+        for _ in range(steps):
+            x = _polynomial(x @ x.mT) @ x
+    else:
+        x = _product(x @ x.mT, steps) @ x
     return (x if wide else x.mT).to(matrices.dtype)
+
+
+def _polynomial(gram: Tensor) -> Tensor:
+    """What an iteration multiplies by, of the matrices' products with themselves, (k, m, m).
+
+    a x + (b gram + c gram^2) x as one product: sums of large matrices cost a GPU more than those of small ones.
+    """
+    a, b, c = _COEFFICIENTS
+    return a * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device) + b * gram + c * (gram @ gram)
+
+
+def _product(gram: Tensor, steps: int) -> Tensor:
+    """What all iterations together multiply by: products of small matrices, (k, m, m), where n may be many times m.
+
+    All are polynomials of the first gram, so they commute. Rounded to bfloat16 it would have negative eigenvalues, which grow.
+    """
+    product = factor = _polynomial(gram)
+    for _ in range(steps - 1):
+        gram = factor @ gram @ factor
+        factor = _polynomial(gram)
+        product = factor @ product
+    return product
 
 
 def advance(
