@@ -6,14 +6,14 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from cifar_lit.checkpoint import keep_previous
+from cifar_lit.checkpoint import duplicate, keep_previous
 
 
 class Checkpoints(Checkpoint):
     """Keeps `best.ckpt` (highest validation accuracy), `last.ckpt` (where a resume goes on) and one every `every_epochs` epochs.
 
     An epoch that was cut short, by `max_time` or `max_steps`, can be the best but not the last: resuming repeats it
-    whole, so that the result does not depend on where it was cut.
+    whole, so that the result does not depend on where it was cut. Those of one epoch are one file under several names.
     """
 
     def __init__(self, every_epochs: int | None = None) -> None:
@@ -27,17 +27,22 @@ class Checkpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         folder = Path(trainer.default_root_dir) / "checkpoints"
         epoch = trainer.current_epoch
+        names = []
         score = trainer.callback_metrics.get("val/acc")
         if score is not None and (self.best is None or float(score) > self.best):
             self.best, self.best_epoch = float(score), epoch
-            trainer.save_checkpoint(folder / "best.ckpt")
-        if not trainer.is_last_batch:
-            return
-        if self.every_epochs and (epoch + 1) % self.every_epochs == 0:
-            trainer.save_checkpoint(folder / f"epoch={epoch:03d}.ckpt")
-        if trainer.is_global_zero:
-            keep_previous(folder)
-        trainer.save_checkpoint(folder / "last.ckpt")
+            names.append("best.ckpt")
+        if trainer.is_last_batch:
+            if self.every_epochs and (epoch + 1) % self.every_epochs == 0:
+                names.append(f"epoch={epoch:03d}.ckpt")
+            names.append("last.ckpt")
+        for number, name in enumerate(names):
+            if name == "last.ckpt" and trainer.is_global_zero:
+                keep_previous(folder)
+            if number == 0:
+                trainer.save_checkpoint(folder / name)
+            elif trainer.is_global_zero:  # the same once more: half the time and half the disk
+                duplicate(folder / names[0], folder / name)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "best_epoch": self.best_epoch}

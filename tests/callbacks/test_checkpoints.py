@@ -68,6 +68,23 @@ def test_every_so_many_epochs(tmp_path):
     assert epoch_of(tmp_path, "epoch=003.ckpt") == 3
 
 
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_those_of_one_epoch_are_written_once(tmp_path, monkeypatch, links):
+    def refuses(*paths):
+        raise PermissionError
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuses)
+    fit(tmp_path, [0.1, 0.2, 0.4, 0.3], Checkpoints(every_epochs=3))
+    folder = tmp_path / "checkpoints"
+    names = {"best.ckpt": 2, "epoch=002.ckpt": 2, "previous.ckpt": 2, "last.ckpt": 3}
+    assert sorted(os.listdir(folder)) == sorted(names)
+    assert {name: epoch_of(tmp_path, name) for name in names} == names
+    for name in ("epoch=002.ckpt", "previous.ckpt"):
+        assert os.path.samefile(folder / "best.ckpt", folder / name) == links
+    assert not os.path.samefile(folder / "best.ckpt", folder / "last.ckpt")
+
+
 def test_the_best_score_is_remembered_over_a_resume(tmp_path):
     fit(tmp_path, [0.1, 0.5])
     resumed = Checkpoints()
