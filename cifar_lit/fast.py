@@ -73,21 +73,29 @@ class FastTask(Task):
             why = "momentum is damped" if damped else "their batches are made outside of them"
             log.info("CUDA graphs are recorded within the first steps, whose time counts: %s", why)
 
+    def _run_uncompiled(self, error: Exception) -> None:
+        super()._run_uncompiled(error)
+        loader = self.trainer.train_dataloader
+        if isinstance(loader, FixedShapeLoader):
+            loader.compiled = False
+
     def _record(self, batches: list[Rows]) -> None:
         """Record the graphs of batches before training. That takes steps, of which nothing is left behind."""
         weights = {name: tensor.clone() for name, tensor in self.net.state_dict().items()}
         kept = {key: tensor.clone() for key, tensor in self._optimizer_state().items()}
-        for rows, pixels, make in batches:
-            for _ in range(UNTIL_RECORDED):
-                # Entered for each, as in training: until it is left, autocast keeps its copies of the weights.
-                with self.trainer.precision_plugin.train_step_context():
-                    self.graphed(pixels, {"rows": rows}, pixels=pixels, make=make)
-        self.net.load_state_dict(weights)
-        for key, tensor in self._optimizer_state().items():
-            if key in kept:  # a resumed run's
-                tensor.copy_(kept[key])
-            else:
-                tensor.zero_()
+        try:
+            for rows, pixels, make in batches:
+                for _ in range(UNTIL_RECORDED):
+                    # Entered for each, as in training: until it is left, autocast keeps its copies of the weights.
+                    with self.trainer.precision_plugin.train_step_context():
+                        self.graphed(pixels, {"rows": rows}, pixels=pixels, make=make)
+        finally:
+            self.net.load_state_dict(weights)
+            for key, tensor in self._optimizer_state().items():
+                if key in kept:  # a resumed run's
+                    tensor.copy_(kept[key])
+                else:
+                    tensor.zero_()
 
     def _optimizer_state(self) -> dict[tuple[Tensor, str], Tensor]:
         state = self.raw.state.items()

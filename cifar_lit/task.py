@@ -213,7 +213,10 @@ class Task(L.LightningModule):
             self.trainer.should_stop = True
         elif self.compiled_shapes:
             began = time.perf_counter()
-            self._compile()
+            try:
+                self._compile()
+            except torch._dynamo.exc.TorchDynamoException as error:
+                self._run_uncompiled(error)
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             self.compile_seconds = time.perf_counter() - began
@@ -223,17 +226,26 @@ class Task(L.LightningModule):
         """Compile for every shape, by a batch of zeros; nothing of it is left in the weights."""
         torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
         kept = {name: tensor.clone() for name, tensor in self.net.state_dict().items()}
-        for training, images, pixels in self.compiled_shapes:
-            self.net.train(training)
-            batch = torch.zeros(images, 3, pixels, pixels, device=self.device)
-            labels = torch.zeros(images, dtype=torch.long, device=self.device)
-            mixed = [] if self.mix is None else [F.one_hot(labels, self.num_classes).float()]
-            with self.trainer.precision_plugin.forward_context(), torch.set_grad_enabled(training):
-                logits = self(batch)
-                if training:
-                    torch.stack([self.loss(logits, targets) for targets in (labels, *mixed)]).sum().backward()
-        self.net.train().zero_grad(set_to_none=True)
-        self.net.load_state_dict(kept)
+        try:
+            for training, images, pixels in self.compiled_shapes:
+                self.net.train(training)
+                batch = torch.zeros(images, 3, pixels, pixels, device=self.device)
+                labels = torch.zeros(images, dtype=torch.long, device=self.device)
+                mixed = [] if self.mix is None else [F.one_hot(labels, self.num_classes).float()]
+                with self.trainer.precision_plugin.forward_context(), torch.set_grad_enabled(training):
+                    logits = self(batch)
+                    if training:
+                        torch.stack([self.loss(logits, targets) for targets in (labels, *mixed)]).sum().backward()
+        finally:
+            self.net.train().zero_grad(set_to_none=True)
+            self.net.load_state_dict(kept)
+
+    def _run_uncompiled(self, error: Exception) -> None:
+        """Go on without compiled code, where torch's compiler fails: it needs a C compiler, and has its own gaps."""
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        log.warning("Nothing is compiled, which is slower: torch's compiler fails (%s)", reason[:200])
+        for module in (self.net, self.loss):
+            module._compiled_call_impl = None
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self.optimizer(self.net)

@@ -1,15 +1,18 @@
 """trainer=fast learns what trainer=auto learns: bit by bit, on a CPU in 32-bit."""
 
+import inspect
 import json
 import warnings
 
 import pytest
 import torch
 from running import ANY_MODEL, TINY
+from torch._inductor.exc import InductorError
 
 from cifar_lit import checkpoint
 from cifar_lit.fast import FastTask
 from cifar_lit.graph import UNTIL_RECORDED
+from cifar_lit.loss import CrossEntropy
 from cifar_lit.trainer import Trainer, computes_bfloat16, resolve_precision
 
 EXACT = ["trainer.precision=32-true"]  # of trainer=fast, which takes bf16-mixed where the processor has it
@@ -156,6 +159,34 @@ def test_network_and_loss_compiled_give_the_weights_of_the_plain_task_to_roundin
         torch.testing.assert_close(weights, expected[name], rtol=1e-3, atol=1e-3, msg=name)
     summary = json.loads((plain.folder.parent / "first" / "summary.json").read_text())
     assert summary["compile_seconds"] > 0.0 and summary["prepare_seconds"] >= 0.0  # apart
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # torch's compiler warns of what it does itself
+def test_a_machine_without_a_compiler_trains_uncompiled(train, monkeypatch):
+    """And learns the same: nothing is left of the zeros that were tried."""
+    options = [*TINY, "trainer=fast", *EXACT]
+    plain = train(*options, folder="plain")
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, "no-such-compiler"))
+    monkeypatch.setattr(torch._inductor.config, "force_disable_caches", True)
+    ran = train(*options, "trainer.compile=true", folder="without")
+    assert plain.code == ran.code == 0, plain.err + ran.err
+    said = [line for line in ran.out.splitlines() if "Nothing is compiled" in line]
+    assert len(said) == 1 and "ompiler" in said[0].split("fails")[1]
+    assert_alike(plain.folder, ran.folder)
+
+
+def test_what_compiled_before_the_compiler_failed_leaves_nothing(train, monkeypatch, compiling_nothing):
+    def fails(*arguments):
+        raise InductorError(AssertionError("no such kernel"), inspect.currentframe())
+
+    plain = train(*TINY, "trainer=fast", *EXACT, folder="plain")
+    monkeypatch.setattr(CrossEntropy, "compile", lambda self, **options: setattr(self, "_compiled_call_impl", fails))
+    ran = train(*TINY, "trainer=fast", *EXACT, "trainer.compile=true", folder="without")
+    assert plain.code == ran.code == 0, plain.err + ran.err
+    assert "no such kernel" in ran.out
+    assert_alike(plain.folder, ran.folder)
 
 
 def test_precision():
