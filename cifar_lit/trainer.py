@@ -71,8 +71,9 @@ class Trainer(L.Trainer):
     """`lightning.Trainer`, to which every other option goes.
 
     precision: one of Lightning's, `auto` or `fastest`. channels_last, compile, by_hand, graph: how the network is run, read
-    by Experiment; compile=auto is true on CUDA, and what cannot be compiled is run as it is; by_hand: the task itself takes the steps, clips and accumulates.
-    Checkpoints are written atomically, and loaders shard themselves over processes.
+    by Experiment; compile=auto is true on CUDA, and what cannot be compiled is run as it is; by_hand: the task itself takes
+    the steps, clips and accumulates. Checkpoints are written atomically, and loaders shard themselves
+    over processes.
     """
 
     def __init__(
