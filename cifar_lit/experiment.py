@@ -176,6 +176,7 @@ class Experiment:
                 began = task.training_began or time.perf_counter()  # resumed at its end, it has nothing to train
                 facts["prepare_seconds"] = round(began - started - task.compile_seconds, 3)
                 facts["compile_seconds"] = round(task.compile_seconds, 3)
+                facts["fit_seconds"] = round(time.perf_counter() - began, 3)
                 summary = outcome.measure(facts, self.images, task, trainer, self.folder, self.evaluate)
             summary["status"] = "finished"
         except Interrupted:

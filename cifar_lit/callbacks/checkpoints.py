@@ -1,5 +1,6 @@
 """Which checkpoints a run keeps."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,23 @@ class Checkpoints(Checkpoint):
     whole, so that the result does not depend on where it was cut. Those of one epoch are one file under several names.
     """
 
-    def __init__(self, every_epochs: int | None = None) -> None:
-        """every_epochs: how often `epoch=NNN.ckpt` is kept; null for never."""
+    def __init__(self, every_epochs: int | None = None, seconds_apart: float = 0.0) -> None:
+        """every_epochs: how often `epoch=NNN.ckpt` is kept; null for never.
+
+        seconds_apart: of one `last.ckpt` and the next, at the least, but that the end of the run is always saved. A run
+        that dies loses no more than that and an epoch; where an epoch takes less than to save it, saving each is a waste.
+        """
         if every_epochs is not None and every_epochs < 1:
             raise ValueError(f"callbacks.checkpoints.every_epochs={every_epochs}: allowed is 1 or more, or null")
-        self.every_epochs = every_epochs
+        if not seconds_apart >= 0.0:
+            raise ValueError(f"callbacks.checkpoints.seconds_apart={seconds_apart}: allowed is 0 or more")
+        self.every_epochs, self.seconds_apart = every_epochs, seconds_apart
+        self.saved_at = 0.0  # on the clock of time.monotonic
         self.best: float | None = None
         self.best_epoch = -1
+
+    def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self.saved_at = time.monotonic()
 
     def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         folder = Path(trainer.default_root_dir) / "checkpoints"
@@ -35,7 +46,9 @@ class Checkpoints(Checkpoint):
         if trainer.is_last_batch:
             if self.every_epochs and (epoch + 1) % self.every_epochs == 0:
                 names.append(f"epoch={epoch:03d}.ckpt")
-            names.append("last.ckpt")
+            if self._due(trainer):
+                names.append("last.ckpt")
+                self.saved_at = time.monotonic()
         for number, name in enumerate(names):
             if name == "last.ckpt" and trainer.is_global_zero:
                 keep_previous(folder)
@@ -43,6 +56,11 @@ class Checkpoints(Checkpoint):
                 trainer.save_checkpoint(folder / name)
             elif trainer.is_global_zero:  # the same once more: half the time and half the disk
                 duplicate(folder / names[0], folder / name)
+
+    def _due(self, trainer: L.Trainer) -> bool:
+        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        due = ends or time.monotonic() - self.saved_at >= self.seconds_apart
+        return bool(trainer.strategy.broadcast(due))  # all processes save, or none
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "best_epoch": self.best_epoch}

@@ -70,7 +70,7 @@ def _print_seeds(folder: Path, rows: list[dict[str, Any]]) -> None:
 
     table = Table(title=f"Over seeds: mean and standard deviation ({folder / repeat.FILE})", title_justify="left")
     table.add_column("setting")
-    for name in ("seeds", "val", "test", "lowest test", "prepare", "compile", "train"):
+    for name in ("seeds", "val", "test", "lowest test", "prepare", "compile", "train", "fit"):
         table.add_column(name, justify="right")
     for row in rows:
         own = [item for item in row["overrides"] if not all(item in other["overrides"] for other in rows)]
@@ -82,6 +82,6 @@ def _print_seeds(folder: Path, rows: list[dict[str, Any]]) -> None:
             str(row["runs"]),
             *(spread.get(name, "-") for name in ("val/acc", "test/acc")),
             lowest,
-            *(times.get(f"{name}_seconds", "-") for name in ("prepare", "compile", "train")),
+            *(times.get(f"{name}_seconds", "-") for name in ("prepare", "compile", "train", "fit")),
         )
     Console(width=None if sys.stdout.isatty() else 140).print(table)

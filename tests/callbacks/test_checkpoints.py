@@ -1,4 +1,5 @@
 import os
+from types import SimpleNamespace
 
 import lightning as L
 import pytest
@@ -6,6 +7,7 @@ import torch
 from torch import nn
 
 from cifar_lit import checkpoint
+from cifar_lit.callbacks import checkpoints
 from cifar_lit.callbacks.checkpoints import Checkpoints
 from cifar_lit.trainer import Trainer
 
@@ -85,6 +87,36 @@ def test_those_of_one_epoch_are_written_once(tmp_path, monkeypatch, links):
     assert not os.path.samefile(folder / "best.ckpt", folder / "last.ckpt")
 
 
+def test_no_more_often_than_so_many_seconds_but_at_the_end(tmp_path, monkeypatch):
+    clock = iter([0.0, *range(4, 100, 4)])  # at the start, then at each epoch's end and when it was saved
+    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    saved = []
+    save = Trainer.save_checkpoint
+    monkeypatch.setattr(
+        Trainer, "save_checkpoint", lambda self, path: saved.append((self.current_epoch, path.name)) or save(self, path)
+    )
+    fit(tmp_path, [0.5, 0.1, 0.1, 0.1, 0.1, 0.1], Checkpoints(seconds_apart=10.0))
+    assert saved == [(0, "best.ckpt"), (2, "last.ckpt"), (5, "last.ckpt")]
+    assert epoch_of(tmp_path, "last.ckpt") == 5 and epoch_of(tmp_path, "previous.ckpt") == 2
+
+
+def test_a_run_that_is_stopped_is_saved(tmp_path):
+    class Stop(L.Callback):
+        def on_train_epoch_end(self, trainer, task):
+            trainer.should_stop = trainer.current_epoch == 1
+
+    trainer = Trainer(
+        accelerator="cpu",
+        callbacks=[Checkpoints(seconds_apart=1000.0), Stop()],
+        logger=False,
+        default_root_dir=tmp_path,
+        max_epochs=9,
+    )
+    trainer.fit(Toy([0.1] * 9), Batches([torch.ones(4, 2)] * 3), Batches([torch.ones(4, 2)]))
+    assert epoch_of(tmp_path, "last.ckpt") == 1
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["best.ckpt", "last.ckpt"]
+
+
 def test_the_best_score_is_remembered_over_a_resume(tmp_path):
     fit(tmp_path, [0.1, 0.5])
     resumed = Checkpoints()
@@ -128,3 +160,9 @@ def test_state_round_trip():
 def test_bad_intervals_are_refused(every):
     with pytest.raises(ValueError, match=f"callbacks.checkpoints.every_epochs={every}: allowed is 1 or more, or null"):
         Checkpoints(every_epochs=every)
+
+
+@pytest.mark.parametrize("apart", [-1.0, float("nan")])
+def test_refuses_seconds_below_zero(apart):
+    with pytest.raises(ValueError, match=f"callbacks.checkpoints.seconds_apart={apart}: allowed is 0 or more"):
+        Checkpoints(seconds_apart=apart)
