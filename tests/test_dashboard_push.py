@@ -34,7 +34,7 @@ def command(*arguments: str, program: tuple[str, str] = PROGRAM, **more: str) ->
     """The command. Its output goes to files: W&B's service would keep a pipe open after the command has ended."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         done = Process([*program, *arguments], stdout=out, stderr=err, env=environment(**more))
-        done.wait(90)
+        done.wait(150)  # a minute of waiting and the imports, on a busy machine
         out.seek(0)
         err.seek(0)
         return subprocess.CompletedProcess(done.args, done.returncode, out.read(), err.read())
