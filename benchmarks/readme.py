@@ -90,10 +90,13 @@ def speed() -> str:
     ]
     lines += ["", *gpu_throughput()]
     seeds, test = run["seeds"], run["seeds"]["test/acc"]
+    longer = statistics.median(pair["new"] / pair["old"] for pair in result("speedrun_cpu_pairs")["pairs"])
+    before = result("speedrun_cpu_sgd")["seeds"]["train_seconds"]["mean"]
     lines += [
         "",
         f"`experiment=speedrun_cpu repeat={seeds['runs']}`: {100 * test['mean']:.2f}% test accuracy in the mean (deviation"
-        f" {100 * test['std']:.2f}, lowest {100 * test['min']:.2f}) after {seeds['train_seconds']['mean']:.0f} s of training.",
+        f" {100 * test['std']:.2f}, lowest {100 * test['min']:.2f}) after {seeds['train_seconds']['mean']:.0f} s of training; in turn,"
+        f" its epochs take {longer:.2f} times as long as those of the recipe before, which took {before:.0f} s on a faster day.",
         "",
         "As work grows: seconds a unit at the largest size, over those at the smallest; 1 is linear"
         f" (`{grown['model']}`, {grown['hardware']['cores']} cores, `python -m benchmarks.growth`):",
