@@ -96,7 +96,8 @@ def speed() -> str:
         "",
         f"`experiment=speedrun_cpu repeat={seeds['runs']}`: {100 * test['mean']:.2f}% test accuracy in the mean (deviation"
         f" {100 * test['std']:.2f}, lowest {100 * test['min']:.2f}) after {seeds['train_seconds']['mean']:.0f} s of training;"
-        f" in turn, its epochs take {longer:.2f} times as long as those of the recipe before, which took {before:.0f} s on a faster day.",
+        f" in turn, its epochs take {longer:.2f} times as long as those of the recipe before,"
+        f" which took {before:.0f} s on a faster day.",
         "",
         "As work grows: seconds a unit at the largest size, over those at the smallest; 1 is linear"
         f" (`{grown['model']}`, {grown['hardware']['cores']} cores, `python -m benchmarks.growth`):",
