@@ -35,6 +35,26 @@ def test_every_combination(train):
     assert "optim=adam_onecycle seed=2" in table
 
 
+@pytest.mark.parametrize("typed", ["optimizer=sgd,rmsprop", "optim=sgd_cosine,adam_cosine"])
+def test_what_one_combination_cannot_be_given_stops_the_sweep_before_its_first_job(typed, train):
+    ran = train("-m", *TINY, "seed=1,2", typed, "optimizer.nesterov=true")
+    assert ran.code == 2
+    assert "optimizer.nesterov" in ran.err and len(ran.err.splitlines()) == 1
+    assert not list(ran.folder.glob("*/.hydra"))
+
+
+def test_a_long_sweep_begins_as_soon_as_a_short_one(train, monkeypatch):
+    """Of jobs that differ in values only, one is composed before the first runs; of each choice of a group, one."""
+    from cifar_lit.cli import jobs, sweepers
+
+    composed, launched = [], []
+    monkeypatch.setattr(sweepers.Grid, "validate_batch_is_legal", lambda self, batch: composed.extend(batch))
+    monkeypatch.setattr(jobs, "carry_out", lambda launch, todo: launched.extend(todo))
+    train("-m", *TINY, "optim=sgd_cosine,adam_onecycle", "optimizer.lr=0.01,0.1", "seed=range(10)", "+trainer.profiler=null,simple")
+    assert len(launched) == 80
+    assert [job[-4] for job in composed] == ["optim=sgd_cosine", "optim=adam_onecycle"]
+
+
 def test_a_failed_job_is_told_and_the_others_finish(train):
     ran = train("-m", *TINY, "trainer.max_epochs=1", "optimizer.lr=0.1,-1,0.2")
     assert ran.code == 1

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,21 @@ class Carried(Sweeper):
         assert self.hydra_context is not None
         return OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(typed)
 
+    def kinds(self, jobs: Sequence[Sequence[str]]) -> list[list[str]]:
+        """One job of each kind, the first: jobs that choose the same options and name the same keys compose alike.
+
+        So a sweep of hundreds of seeds and rates begins as soon as one of two jobs.
+        """
+        assert self.hydra_context is not None
+        loader = self.hydra_context.config_loader
+        is_group = cache(lambda key: bool(loader.get_group_options(key)))
+        first: dict[tuple[tuple[str, str], ...], list[str]] = {}
+        for job in jobs:
+            typed = self.parse(list(job))
+            kind = tuple((o.get_key_element(), str(o.value()) if is_group(o.key_or_group) else "") for o in typed)
+            first.setdefault(kind, list(job))
+        return list(first.values())
+
     def begin(self, left: Callable[[Path], bool]) -> Path:
         """The directory of the sweep. left: whether one of the same command has jobs left to do."""
         assert self.config is not None
@@ -68,7 +84,7 @@ class Grid(Carried):
         [combinations] = BasicSweeper.split_arguments(typed, None)
         folder = self.begin(lambda earlier: any(job.state() != "ended" for job in placed(earlier, combinations)))
         todo = jobs.unfinished(placed(folder, combinations))
-        self.validate_batch_is_legal([job.overrides for job in todo])
+        self.validate_batch_is_legal(self.kinds([job.overrides for job in todo]))
         launches = self.launches
         size = self.max_batch_size or max(len(todo), 1)
         for start in range(0, len(todo), size):
