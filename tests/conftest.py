@@ -45,7 +45,12 @@ def compiling_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """`python train.py <arguments>` in this process, in a folder of its own; runs go to `folder`."""
+    """`python train.py <arguments>` in this process, in a folder of its own; runs go to `folder`.
+
+    The picture of the curves takes longer than the training: it is drawn by runs in processes of their own, and in tests
+    of it.
+    """
+    monkeypatch.setattr("cifar_lit.curves.draw", lambda rows, path: path.touch())
 
     def run(*arguments: str, folder: str = "run") -> Ran:
         from hydra.core.global_hydra import GlobalHydra

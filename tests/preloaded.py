@@ -5,6 +5,7 @@ a child would inherit the result.
 """
 
 import os
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -21,3 +22,6 @@ for _name in MODULES:
         import_module(_name)
 # Settings that the imports themselves make, as in any process that imports them.
 SETTINGS = {name: value for name, value in os.environ.items() if _before.get(name) != value}
+# Read at their import what a process may set otherwise, such as the address of the Hub: imported anew by each that wants them.
+for _name in [name for name in sys.modules if name.partition(".")[0] == "huggingface_hub"]:
+    del sys.modules[_name]

@@ -24,10 +24,8 @@ SPEED = {"network": "SpeedNet", "widths": [8, 12, 16], "layers": [1, 1, 1], "num
 FAMILIES = {
     "basic": (BASIC, 32),
     "bottleneck": ({**BASIC, "block": "bottleneck", "dropout": 0.5}, 32),
-    "imagenet stem": ({**BASIC, "stem": "imagenet"}, 48),
-    "max pool": ({**BASIC, "pool": "max"}, 32),
-    "whitening stem": ({**BASIC, "stem": "whitening"}, 32),
-    "drop path": ({**BASIC, "drop_path": 0.5}, 32),
+    "imagenet stem, max pool": ({**BASIC, "stem": "imagenet", "pool": "max"}, 48),
+    "whitening stem, drop path": ({**BASIC, "stem": "whitening", "drop_path": 0.5}, 32),
     "preact": ({"network": "PreActResNet", **SMALL, "block_dropout": 0.5, "drop_path": 0.5, "dropout": 0.5}, 32),
     "speednet": ({**SPEED, "dropout": 0.5}, 32),
     "speednet, odd": ({**SPEED, "activation": "relu"}, 27),

@@ -4,14 +4,12 @@ import base64
 import hashlib
 import json
 import os
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
-from running import REPOSITORY
+from running import completed
 from test_bundle import FACTS, network
 
 from cifar_lit import bundle, checkpoint, hub
@@ -88,8 +86,7 @@ def served(tmp_path):
     environment |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
     def run(*arguments, **more):
-        command = [sys.executable, *map(str, arguments)]
-        return subprocess.run(command, cwd=REPOSITORY, env=environment | more, capture_output=True, text=True, timeout=120)
+        return completed(map(str, arguments), env=environment | more, timeout=120)
 
     yield run
     server.shutdown()

@@ -50,7 +50,9 @@ def test_a_long_sweep_begins_as_soon_as_a_short_one(train, monkeypatch):
     composed, launched = [], []
     monkeypatch.setattr(sweepers.Grid, "validate_batch_is_legal", lambda self, batch: composed.extend(batch))
     monkeypatch.setattr(jobs, "carry_out", lambda launch, todo: launched.extend(todo))
-    train("-m", *TINY, "optim=sgd_cosine,adam_onecycle", "optimizer.lr=0.01,0.1", "seed=range(10)", "+trainer.profiler=null,simple")
+    train(
+        "-m", *TINY, "optim=sgd_cosine,adam_onecycle", "optimizer.lr=0.01,0.1", "seed=range(10)", "+trainer.profiler=null,simple"
+    )
     assert len(launched) == 80
     assert [job[-4] for job in composed] == ["optim=sgd_cosine", "optim=adam_onecycle"]
 

@@ -114,6 +114,18 @@ def test_a_run_that_diverges_is_told_once_and_ends(train):
     assert runs.read_summary(ran.folder)["status"] == "finished"
 
 
+def test_a_limit_of_validation_holds_for_the_temperature_too(train, monkeypatch):
+    from cifar_lit.task import Task
+
+    seen, original = [], Task.predict_step
+    monkeypatch.setattr(
+        Task, "predict_step", lambda task, batch, index: seen.append(len(batch[0])) or original(task, batch, index)
+    )
+    ran = train(*TINY, "trainer.max_epochs=1", "data.eval_batch_size=20", "trainer.limit_val_batches=2")
+    assert ran.code == 0, ran.err
+    assert seen == [20, 20] and runs.read_summary(ran.folder)["temperature"] > 0
+
+
 @pytest.mark.parametrize(
     "options",
     [

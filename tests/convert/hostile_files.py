@@ -166,8 +166,8 @@ def tensors():
     return {name: zipped(state(value), [b"\0" * 16]) for name, value in cases.items()}
 
 
-def bombs():
-    """Pickles that would take all memory or all time, and zips that would."""
+def bombs(steps=2_000_000):
+    """Pickles that would take all memory or all time, and zips that would. steps: of the reader, for the deepest."""
     laughs = b"(" + text("ha") * 10 + b"tq\x00" + b"".join(b"0(" + b"h%c" % n * 10 + b"tq" + bytes([n + 1]) for n in range(100))
     repeated = text("x" * 1_000_000) + b"q\x000c_codecs\nencode\nq\x010]"
     repeated += b"h\x01h\x00X\x06\0\0\0latin1\x86Ra" * 20_000 + b"."
@@ -175,7 +175,7 @@ def bombs():
     modest = b"}(" + b"".join(b"\x8a\x08" + (2**40 * n).to_bytes(8, "little") + b"N" for n in range(1, 60_000)) + b"u."
 
     def deep(size: int) -> dict[str, bytes]:
-        """In steps of the reader, of which it takes two million: more than any recursion, and many objects to take down."""
+        """In steps of the reader, which takes two million: more than any recursion, and many objects to take down."""
         return {
             "deep_list": b"]" * (3 * size // 4) + b"a" * (3 * size // 4 - 1) + b".",
             "deep_tuple": b")" + b"\x85" * (3 * size // 4) + b".",
@@ -204,7 +204,7 @@ def bombs():
         "modest_keys": modest,
     }
     # In a zip the same reader reads them: a tenth is as deep for a recursion, and is read in a tenth of the time.
-    files = pickles | deep(2_000_000) | {f"{name}_zipped": zipped(data) for name, data in (pickles | deep(200_000)).items()}
+    files = pickles | deep(steps) | {f"{name}_zipped": zipped(data) for name, data in (pickles | deep(200_000)).items()}
     files["deflated"] = zipped(b"N.", [bytes(200 << 20)], zipfile.ZIP_DEFLATED)
     files["lzma"] = zipped(b"N.", [bytes(200 << 20)], zipfile.ZIP_LZMA)
     files["many_entries"] = zipped(b"N.", [b""] * 30_000)
