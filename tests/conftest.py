@@ -47,10 +47,11 @@ def compiling_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     """`python train.py <arguments>` in this process, in a folder of its own; runs go to `folder`.
 
-    The picture of the curves takes longer than the training: it is drawn by runs in processes of their own, and in tests
-    of it.
+    Left out is what takes as long as such a training, and what processes of their own do: the picture of the curves, and
+    Hydra's composing once for hydra.mode alone, before it composes.
     """
     monkeypatch.setattr("cifar_lit.curves.draw", lambda rows, path: path.touch())
+    monkeypatch.setattr("hydra._internal.hydra.Hydra.get_mode", lambda *_, **__: None)
 
     def run(*arguments: str, folder: str = "run") -> Ran:
         from hydra.core.global_hydra import GlobalHydra

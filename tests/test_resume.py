@@ -118,7 +118,7 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("step", [0, 4, 9, 10, 11, 25, 49])
+@pytest.mark.parametrize("step", [0, 9, 10, 25, 49])
 def test_died_at_a_step(train, undisturbed, tmp_path, monkeypatch, step):
     """Dies inside the process at a chosen step, the last of an epoch and the first of the next among them."""
     from cifar_lit.task import Task

@@ -1,13 +1,11 @@
 """Whole runs on drawn images: what a run leaves behind, and what each option does to it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from running import ANY_MODEL, REPOSITORY, TINY
+from running import ANY_MODEL, TINY, TRAIN, completed
 
 from cifar_lit import checkpoint, runs
 from cifar_lit.callbacks.metrics_file import COLUMNS
@@ -223,8 +221,7 @@ def test_ddp_on_two_processes(tmp_path):
     """Two processes train on halves of the images, validate on all, and leave one run directory."""
     # 101 validation images in batches of 50: one process would have a batch more than the other, and wait for ever.
     uneven = ["data.val_size=101", "data.eval_batch_size=50", "data.batch_size=25", "mix=cutmix", "callbacks=ema"]
-    command = [sys.executable, str(REPOSITORY / "train.py"), *TINY, *uneven, "trainer=ddp", "trainer.devices=2"]
-    done = subprocess.run([*command, "hydra.run.dir=run"], cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    done = completed([TRAIN, *TINY, *uneven, "trainer=ddp", "trainer.devices=2", "hydra.run.dir=run"], cwd=tmp_path, timeout=240)
     assert done.returncode == 0, done.stderr
     assert "Warn" not in done.stdout + done.stderr
     summary = runs.read_summary(tmp_path / "run")

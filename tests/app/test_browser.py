@@ -68,6 +68,11 @@ def page(request, browser, served, tmp_path):
     assert wrong == []
 
 
+# What does not depend on the look is tried in one.
+on_a_desk = pytest.mark.parametrize("page", ["light"], indirect=True)
+on_a_phone = pytest.mark.parametrize("page", ["phone"], indirect=True)
+
+
 def real_image(folder: Path) -> Path:
     """A photograph where there are some, else a drawn one."""
     root = os.environ.get("CIFAR100_ROOT")
@@ -141,6 +146,7 @@ def test_text_stands_out_from_its_ground(page, served):
     assert (found["#intro h1"][1] < 0.1) == (page.look == "dark")
 
 
+@on_a_phone
 def test_a_text_file_named_png_is_refused_in_a_sentence(page, served):
     choose(page, served.folder / "notes.png")
     refusal = page.wait_for_selector("#answer .refusal")
@@ -150,6 +156,7 @@ def test_a_text_file_named_png_is_refused_in_a_sentence(page, served):
     assert len(labels(page)) == 5 and fits(page)
 
 
+@on_a_phone
 def test_files_that_are_not_even_sent(page, served):
     for name, said in (("large.png", "more than 20 MB; make it smaller"), ("notes.txt", "not an image; give JPEG, PNG")):
         choose(page, served.folder / name)
@@ -175,6 +182,7 @@ def test_examples_and_another_network(page, served):
     page.wrong[:] = [line for line in page.wrong if "Content Security Policy" not in line and "example.invalid" not in line]
 
 
+@on_a_desk
 def test_busy_is_said(page, served):
     busy = lambda route: route.fulfill(status=503, json={"detail": "Busy: more people are asking than this server can answer."})
     page.route("**/gradio_api/queue/join*", busy)
@@ -188,6 +196,7 @@ def test_busy_is_said(page, served):
     page.wrong[:] = [line for line in page.wrong if "503" not in line]
 
 
+@on_a_desk
 def test_a_pasted_picture(page):
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.evaluate(
@@ -200,6 +209,7 @@ def test_a_pasted_picture(page):
     assert len(labels(page)) == 5
 
 
+@on_a_phone
 def test_a_picture_from_the_camera(page):
     page.get_by_label("Capture from camera").click()
     page.get_by_text("Click to Access Webcam").click()
