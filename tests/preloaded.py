@@ -4,6 +4,7 @@ Nothing here may start a thread, read a test's settings, compute with torch or p
 a child would inherit the result.
 """
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -25,3 +26,5 @@ SETTINGS = {name: value for name, value in os.environ.items() if _before.get(nam
 # Read at their import what a process may set otherwise, such as the address of the Hub: imported anew by each that wants them.
 for _name in [name for name in sys.modules if name.partition(".")[0] == "huggingface_hub"]:
     del sys.modules[_name]
+gc.collect()
+gc.freeze()  # a child that looked for garbage here would look through all this, and have a copy of its own of every page

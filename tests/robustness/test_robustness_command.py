@@ -228,7 +228,7 @@ def test_official_files_are_found_in_the_root_and_said_to_be_used(tmp_path, monk
     made = make_bundle(tmp_path / "model", data="cifar100", classes=cifar100.CLASSES)
     official_files(tmp_path / "data" / "CIFAR-100-C")
     monkeypatch.setattr(of_bundle, "load", lambda *facts: fake_cifar100())
-    arguments = [str(made), "--root", str(tmp_path / "data"), "--limit", "100", "--device", "cpu"]
+    arguments = [str(made), "--root", str(tmp_path / "data"), "--limit", "30", "--device", "cpu"]
     for extra, kind in (([], "official"), (["--generate"], "generated")):
         assert command.main([*arguments, "-o", str(tmp_path / kind), *extra]) == 0
         source = json.loads((tmp_path / kind / files.NUMBERS).read_text())["source"]
