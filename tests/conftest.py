@@ -25,6 +25,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()  # what all the imports made lasts to the end: to look through it again takes half a second each time
 
 
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # or extensions complain, at the end, of what was left
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread_one_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     torch.set_num_threads(1)  # the tests use the cores themselves
