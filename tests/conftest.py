@@ -1,6 +1,5 @@
 """What the tests share: one cache, one thread, and the command line run inside the test's own process."""
 
-import gc
 import logging
 import os
 import runpy
@@ -18,15 +17,6 @@ from cifar_lit import cli  # noqa: F401  registers the resolvers that conf/train
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
-
-
-def pytest_collection_finish() -> None:
-    gc.collect()
-    gc.freeze()  # what all the imports made lasts to the end: to look through it again takes half a second each time
-
-
-def pytest_unconfigure() -> None:
-    gc.unfreeze()  # or extensions complain, at the end, of what was left
 
 
 @pytest.fixture(autouse=True, scope="session")
