@@ -1,13 +1,10 @@
 """Bad input is refused where it enters: one line, exit status 1 or 2, nothing read or built, nothing written but the log."""
 
 import os
-import pickle
 import shutil
-import zipfile
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 from running import ANY_MODEL, TINY, Ran
 
@@ -220,91 +217,3 @@ def test_full_disk(train, tmp_path, monkeypatch):
     assert "No space left" in ran.err
     assert len(ran.err.strip().splitlines()) == 1
     assert not list(ran.folder.rglob("*.ckpt")) + list(ran.folder.rglob("*.part"))
-
-
-class Evil:
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self):
-        return (Path.touch, (self.marker,))
-
-
-@pytest.mark.parametrize("form", ["pickle", "torch", "zip"])
-def test_a_checkpoint_with_code_in_it(train, tmp_path, form):
-    path, marker = tmp_path / "evil.ckpt", tmp_path / "marker"
-    if form == "pickle":
-        path.write_bytes(pickle.dumps(Evil(marker)))
-    elif form == "torch":
-        torch.save({"state_dict": Evil(marker)}, path)
-    else:
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("evil/data.pkl", pickle.dumps(Evil(marker)))
-    ran = train(*TINY, f"resume={path}")
-    assert_refused(ran, "evil.ckpt")
-    assert not marker.exists()
-
-
-@pytest.fixture
-def finished_run(train, tmp_path):
-    """A run that could go on: all but its result is there."""
-    assert train(*TINY, folder="first").code == 0
-    (tmp_path / "first" / "summary.json").unlink()
-    return tmp_path / "first"
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name not in ("train.log", ".begun")
-    }
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ("model=resnet20", ["model._target_", "resnet20"]),
-        ("trainer.max_epochs=5", ["trainer.max_epochs=2", "not 5"]),
-        ("optimizer.lr=0.01", ["optimizer.lr=0.1", "not 0.01"]),
-        ("seed=4", ["seed=0", "not 4"]),
-        ("augment=none", ["augment"]),
-    ],
-)
-def test_a_resume_of_something_else_changes_nothing(train, finished_run, change, words):
-    before = contents(finished_run)
-    ran = train(*TINY, f"resume={finished_run}", change, folder="")
-    assert ran.code == 1
-    assert len(ran.err.strip().splitlines()) == 1
-    for word in words:
-        assert word in ran.err
-    assert contents(finished_run) == before
-    assert train(f"resume={finished_run}", folder="").code == 0, "it can still be resumed as it was"
-
-
-@pytest.mark.slow
-def test_a_checkpoint_of_another_network_or_length(train, finished_run, tmp_path, monkeypatch):
-    away = tmp_path / "away.ckpt"
-    away.write_bytes((finished_run / "checkpoints" / "last.ckpt").read_bytes())
-    monkeypatch.setattr(ImageData, "setup", lambda *_: pytest.fail("data were read before the refusal"))
-    assert_refused(train(*TINY, f"resume={away}", "model=resnet20", folder="second"), "another network")
-    assert_refused(train(*TINY, f"resume={away}", "trainer.max_epochs=5", folder="third"), "20 steps", "50")
-
-
-@pytest.mark.slow
-def test_a_directory_that_holds_a_run(train, finished_run):
-    ran = train(*TINY, folder="first")
-    assert ran.code == 1
-    assert "holds a run already" in ran.err
-
-
-@pytest.mark.slow
-def test_sealed_code_in_a_checkpoint(train, tmp_path):
-    from cifar_lit.checkpoint import seal
-
-    path, marker = tmp_path / "evil.ckpt", tmp_path / "marker"
-    torch.save({"state_dict": Evil(marker)}, path)
-    seal(path)
-    assert_refused(train(*TINY, f"resume={path}"), "evil.ckpt")
-    assert not marker.exists()

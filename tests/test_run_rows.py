@@ -1,0 +1,125 @@
+"""A tree of run directories as typed rows: nothing is fatal, and recipes are told apart by their settings."""
+
+import json
+import os
+import subprocess
+import sys
+
+from filelock import FileLock
+from test_runs import new_run
+
+from cifar_lit import runs
+
+
+def finished(folder, seed=0, config=None, **more):
+    folder.mkdir(parents=True)
+    summary = {
+        "status": "finished",
+        "seed": seed,
+        "experiment": "e",
+        "validation": "holdout",
+        "test/acc": 0.5,
+        "config": config or {},
+    }
+    runs.write_summary(folder, summary | more)
+    return folder
+
+
+def test_settings_are_what_a_recipe_is():
+    config = {
+        "choices": {"model": "resnet8", "mix": "none", "logger": "csv", "callbacks": "ema", "callbacks/standard": "standard"},
+        "seed": 3, "name": "e", "run_dir": "/somewhere", "overrides": ["seed=3"], "resume": None, "params": 5, "git": "abc",
+        "logger": {"csv": None}, "mix": None, "evaluate": "auto",
+        "data": {"_target_": "a.B", "root": "/mine", "batch_size": 50, "batch_sizes": {0.0: 128}},
+        "optimizer": {"_partial_": True, "lr": 0.1, "betas": [0.9, 0.99]},
+    }  # fmt: skip
+    assert runs.settings(config) == {
+        "model": "resnet8", "mix": "none", "callbacks": "ema", "evaluate": "auto", "data.batch_size": 50,
+        "data.batch_sizes.0.0": 128, "optimizer.lr": 0.1, "optimizer.betas": [0.9, 0.99],
+    }  # fmt: skip
+
+
+def test_every_run_becomes_a_row_and_nothing_is_fatal(tmp_path):
+    finished(tmp_path / "a" / "0", seed=4, validation="test", **{"test/acc": 0.25, "train/acc": None, "stopped": True})
+    new_run(tmp_path / "a" / "1")
+    new_run(tmp_path / "b" / "2", status="failed")
+    known = {"schema": 1, "status": "finished"}
+    absurd = [
+        json.dumps(known | {"test/images": 10**400}).encode(),
+        json.dumps(known | {"config": {"optimizer.lr": -(10**400)}}).encode(),
+        json.dumps(known).replace("1", "1" * 5000).encode(),
+    ]
+    for number, content in enumerate(
+        [b"", b"[1]", b'{"schema": 1}', b'{"schema": 2, "status": "finished"}', b"[" * 100_000, *absurd]
+    ):
+        (tmp_path / "c" / str(number)).mkdir(parents=True)
+        (tmp_path / "c" / str(number) / "summary.json").write_bytes(content)
+    rows, broken = runs.collect([tmp_path, tmp_path / "a", tmp_path / "none"])
+    assert [(row.path.name, row.status) for row in rows] == [("0", "finished"), ("1", "killed"), ("2", "failed")]
+    assert [item.path.name for item in broken] == ["0", "1", "2", "3", "4", "5", "6", "7"]
+    assert "test/images is a number too large" in broken[5].reason and "optimizer.lr is" in broken[6].reason
+    assert all(item.reason.startswith("summary.json: ") and "\n" not in item.reason for item in broken)
+    assert rows[0].values["test/acc"] == 0.25 and "train/acc" not in rows[0].values and "stopped" not in rows[0].values
+    assert rows[0].watched and not rows[1].watched and rows[0].seed == 4
+    assert rows[0].facts["experiment"] == "e" and rows[0].curves() == []
+
+
+def test_a_running_run_is_told_from_a_killed_one(tmp_path):
+    run = new_run(tmp_path / "a")
+    with FileLock(run / ".lock"):
+        code = "import sys, pathlib; from cifar_lit import runs; print(runs.collect([pathlib.Path(sys.argv[1])])[0][0].status)"
+        done = subprocess.run([sys.executable, "-c", code, str(run)], capture_output=True, text=True, check=True, cwd=os.getcwd())
+    assert done.stdout == "running\n" and runs.collect([run])[0][0].status == "killed"
+
+
+def test_runs_of_one_recipe_differ_in_their_seeds(tmp_path):
+    for number, (lr, seed) in enumerate([(0.1, 0), (0.1, 1), (0.01, 0), (0.1, 2)]):
+        finished(tmp_path / str(number), seed=seed, config={"model": "resnet8", "optimizer.lr": lr})
+    found = runs.recipes(runs.collect([tmp_path])[0])
+    assert [(one.label, [row.seed for row in one.runs]) for one in found] == [
+        ("optimizer.lr=0.1", [0, 1, 2]),
+        ("optimizer.lr=0.01", [0]),
+    ]
+    [alone] = runs.recipes(found[1].runs)
+    assert alone.label == "e"
+
+
+def test_summaries_of_before_settings_were_kept(tmp_path):
+    for number, lr in enumerate((0.1, 0.01)):
+        finished(
+            tmp_path / str(number),
+            config="none",
+            overrides=["model=resnet8", f"optimizer.lr={lr}", f"seed={number}", "hydra.x=1"],
+        )
+    assert [one.label for one in runs.recipes(runs.collect([tmp_path])[0])] == ["optimizer.lr=0.1", "optimizer.lr=0.01"]
+
+
+def test_the_fewest_settings_that_tell_recipes_apart():
+    def config(optimizer, lr, width=1):
+        return {
+            "optim": f"{optimizer}_onecycle",
+            "optimizer": optimizer,
+            "optimizer.lr": lr,
+            "optimizer.k": lr,
+            "data": "a",
+            "w.w": width,
+        }
+
+    assert runs.varied([config("sgd", 0.1), config("adam", 0.001)]) == ["optimizer"]
+    assert runs.varied([config("sgd", 0.1), config("sgd", 0.2)]) in (["optimizer.lr"], ["optimizer.k"])
+    assert runs.varied([config("sgd", 0.1), config("adam", 0.1), config("sgd", 0.1, 2), config("adam", 0.1, 2)]) == [
+        "optimizer",
+        "w.w",
+    ]
+    assert runs.varied([config("sgd", 0.1)]) == [] == runs.varied([])
+    assert runs.varied([{"a.b": 1}, {}]) == ["a.b"]
+
+
+def test_run_of(tmp_path):
+    run = tmp_path / "run"
+    for folder in ("model", "checkpoints", ".hydra"):
+        (run / folder).mkdir(parents=True)
+    (run / ".hydra" / "overrides.yaml").touch()
+    (run / "checkpoints" / "best.ckpt").touch()
+    assert {runs.run_of(run / name) for name in ("", "model", "checkpoints/best.ckpt")} == {run}
+    assert runs.run_of(run / "nothing") is runs.run_of(tmp_path / "user" / "name") is runs.run_of(tmp_path) is None
