@@ -30,12 +30,24 @@ def _last_row(run_dir: Path) -> dict[str, float]:
 
 
 def _sweep(folder: Path) -> dict[str, Any]:
-    """A row a job and, of a repeat, what its seeds come to. A sweep that chooses keeps no number of the test images."""
+    """A row a job and, of a repeat, what its seeds come to; of a study its verdict, and how long all of it took.
+
+    A sweep that chooses keeps no number of the test images.
+    """
     jobs = [(runs.read_summary(path) or {"status": "killed"}) | _last_row(path) for path in runs.find(folder)]
     seeds = repeat.over_seeds(jobs)
     one_setting = len(seeds) == 1 and seeds[0]["runs"] == len(jobs)
     kept = [{key: job.get(key) for key in (*_KEPT, *(_KEPT_OF_REPEATS if one_setting else ()))} for job in jobs]
-    return {"jobs": kept} | ({"seeds": seeds[0]} if one_setting else {})
+    found: dict[str, Any] = {"jobs": kept} | ({"seeds": seeds[0]} if one_setting else {})
+    if (folder / "verdict.md").exists():
+        found |= {"verdict": (folder / "verdict.md").read_text().splitlines(), "seconds": round(_seconds(folder))}
+    return found
+
+
+def _seconds(folder: Path) -> float:
+    """From the beginning of the first job to the end of the last, by the clock of the files."""
+    began = min(path.stat().st_mtime for path in folder.glob("*/.hydra/config.yaml"))
+    return max(path.stat().st_mtime for path in folder.glob("*/summary.json")) - began
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The parts of the benchmarks that decide what a number means; what they measure is measured by hand."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import against, growth, lightning_tax, one_run, throughput, time_to_accuracy
+from benchmarks import against, growth, keep, lightning_tax, one_run, throughput, time_to_accuracy
 from benchmarks.arithmetic import matmul_rate, step_flops
 
 HEADER = "epoch,step,train/loss,train/acc,val/loss,val/acc,val/acc5,lr,seconds,images_per_second\n"
@@ -241,3 +242,21 @@ def test_the_bare_loop_does_the_work_of_ours(trainer, monkeypatch, tmp_path):
     monkeypatch.setattr(lightning_tax.BareLoop, "step", without_updates(lightning_tax.BareLoop.step))
     with pytest.raises(SystemExit, match="not the same work"):
         lightning_tax.main()
+
+
+def test_a_kept_study_has_its_verdict_its_seconds_and_no_number_of_the_test(tmp_path):
+    for job, schedule in enumerate(("onecycle", "cosine")):
+        folder = written(tmp_path / str(job), [0.1, 0.2], [f"scheduler={schedule}"], **{"val/acc": 0.2, "test/acc": 0.3})
+        (folder / ".hydra").mkdir()
+        (folder / ".hydra" / "config.yaml").touch()
+        os.utime(folder / ".hydra" / "config.yaml", (1000 + job, 1000 + job))
+        os.utime(folder / "summary.json", (1010 + 30 * job, 1010 + 30 * job))
+    assert keep._sweep(tmp_path).keys() == {"jobs"}
+    (tmp_path / "verdict.md").write_text("# schedule\nNobody knows.\n")
+    found = keep._sweep(tmp_path)
+    assert (found["verdict"], found["seconds"]) == (["# schedule", "Nobody knows."], 40)
+    assert [(job["overrides"], job["val/acc"]) for job in found["jobs"]] == [
+        (["scheduler=onecycle"], 0.2),
+        (["scheduler=cosine"], 0.2),
+    ]
+    assert not [key for job in found["jobs"] for key in job if key.startswith("test/")]
