@@ -4,6 +4,7 @@ import logging
 import math
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,12 @@ def device_name(device: torch.device) -> str:
     return f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
 
 
+@cache
 def _git() -> str | None:
-    """The commit of this code, with `+` where files differ from it; None outside a checkout."""
+    """The commit of this code, with `+` where files differ from it; None outside a checkout.
+
+    Asked once: what is committed while a sweep runs is not what its later jobs run.
+    """
     here = Path(__file__).parent
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from running import TINY, TRAIN, Process, completed
 
-from cifar_lit import runs
+from cifar_lit import outcome, runs
 
 pytestmark = pytest.mark.slow  # trains
 
@@ -55,6 +55,25 @@ def test_a_long_sweep_begins_as_soon_as_a_short_one(train, monkeypatch):
     )
     assert len(launched) == 80
     assert [job[-4] for job in composed] == ["optim=sgd_cosine", "optim=adam_onecycle"]
+
+
+def test_what_is_committed_meanwhile_is_not_what_later_jobs_ran(train, monkeypatch):
+    asked = []
+
+    class Git:
+        CalledProcessError = subprocess.CalledProcessError
+
+        @staticmethod
+        def run(command, **_):
+            asked.append(command)
+            return subprocess.CompletedProcess(command, 0, "" if "status" in command else f"commit{len(asked)}")
+
+    monkeypatch.setattr(outcome, "subprocess", Git)
+    outcome._git.cache_clear()
+    ran = train("-m", *TINY, "trainer.max_epochs=1", "seed=1,2")
+    outcome._git.cache_clear()
+    assert ran.code == 0, ran.err
+    assert [runs.read_summary(ran.folder / str(job))["git"] for job in (0, 1)] == ["commit1", "commit1"]
 
 
 def test_a_failed_job_is_told_and_the_others_finish(train):
