@@ -148,5 +148,6 @@ def build(shelf: Shelf, uploads: Uploads, examples: list[Path]) -> gr.Blocks:
         choice.change(does.describe, choice, [measured, told], **plain)
         if examples:
             thumbs.click(does.example, thumbs, picture, **plain)
-    page.queue(max_size=WAITING, api_open=False)
+    # Places in the queue are told once a second: at every answer, to all who wait, it is what the server is busy with.
+    page.queue(status_update_rate=1.0, max_size=WAITING, api_open=False)
     return page
