@@ -167,7 +167,7 @@ def tensors():
 
 
 def bombs(steps=2_000_000):
-    """Pickles that would take all memory or all time, and zips that would. steps: of the reader, for the deepest."""
+    """Pickles that would take all memory or all time, and zips that would. steps: of the reader, for the longest."""
     laughs = b"(" + text("ha") * 10 + b"tq\x00" + b"".join(b"0(" + b"h%c" % n * 10 + b"tq" + bytes([n + 1]) for n in range(100))
     repeated = text("x" * 1_000_000) + b"q\x000c_codecs\nencode\nq\x010]"
     repeated += b"h\x01h\x00X\x06\0\0\0latin1\x86Ra" * 20_000 + b"."
@@ -175,7 +175,7 @@ def bombs(steps=2_000_000):
     modest = b"}(" + b"".join(b"\x8a\x08" + (2**40 * n).to_bytes(8, "little") + b"N" for n in range(1, 60_000)) + b"u."
 
     def deep(size: int) -> dict[str, bytes]:
-        """In steps of the reader, which takes two million: more than any recursion, and many objects to take down."""
+        """In steps of the reader: more than any recursion, and many objects to take down."""
         return {
             "deep_list": b"]" * (3 * size // 4) + b"a" * (3 * size // 4 - 1) + b".",
             "deep_tuple": b")" + b"\x85" * (3 * size // 4) + b".",
@@ -183,7 +183,6 @@ def bombs(steps=2_000_000):
             "deep_calls": b"ca\nb\n" + b")R" * (size // 3) + b".",
             "deep_tables": (b"}" + text("a")) * (size // 5) + b"N" + b"s" * (size // 5) + b".",
             "marks": b"(" * (19 * size // 20) + b".",
-            "too_many_steps": b"]" + b"N0" * size + b".",
             "sets": b"\x8f0" * (9 * size // 20) + b"N.",
         }
 
@@ -202,9 +201,11 @@ def bombs(steps=2_000_000):
         "repeated_copies": repeated,
         "colliding_keys": collisions,
         "modest_keys": modest,
+        "too_many_steps": b"]" + b"N0" * steps + b".",  # the reader takes two million
     }
     # In a zip the same reader reads them: a tenth is as deep for a recursion, and is read in a tenth of the time.
-    files = pickles | deep(steps) | {f"{name}_zipped": zipped(data) for name, data in (pickles | deep(200_000)).items()}
+    files = pickles | deep(steps // 4) | {f"{name}_zipped": zipped(data) for name, data in (pickles | deep(200_000)).items()}
+    files["deepest_calls"] = deep(steps)["deep_calls"]  # of them all the longest to read
     files["deflated"] = zipped(b"N.", [bytes(200 << 20)], zipfile.ZIP_DEFLATED)
     files["lzma"] = zipped(b"N.", [bytes(20 << 20)], zipfile.ZIP_LZMA)
     files["many_entries"] = zipped(b"N.", [b""] * 30_000)

@@ -243,7 +243,7 @@ for path in sys.argv[1:]:
 
 
 @pytest.mark.slow
-# One reader reads both: the deepest bombs are tried at full depth where strangers' files come in.
+# One reader reads both: the longest bombs are tried at full length where strangers' files come in.
 @pytest.mark.parametrize(("way", "steps"), [(_CONVERTED, 2_000_000), (_LOADED, 200_000)], ids=["converted", "loaded"])
 def test_bombs_take_neither_all_memory_nor_all_time(way, steps, tmp_path):
     paths = []
