@@ -282,11 +282,6 @@ def test_sigterm_in_the_only_batch_after_training(train, monkeypatch, step):
     assert [runs.read_summary(ran.folder / str(job))["status"] for job in (0, 1)] == ["finished", "finished"]
 
 
-def test_validation_every_other_epoch_and_early_stopping(train):
-    ran = train(*TINY, "trainer.max_epochs=4", "trainer.check_val_every_n_epoch=2", *EARLY)
-    assert ran.code == 0, ran.err
-
-
 def test_two_runs_in_one_second_do_not_share_a_directory(train, tmp_path, monkeypatch):
     from cifar_lit.cli import places
 

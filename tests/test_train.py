@@ -178,6 +178,12 @@ def test_epochs_without_validation_have_no_validation_metrics(train):
     assert ["val/acc" in row for row in runs.read_metrics(ran.folder)] == [False, True, False, True]
 
 
+def test_validation_every_other_epoch_and_early_stopping(train):
+    early = ["callbacks=early_stopping", "callbacks.early_stopping.patience=1"]
+    ran = train(*TINY, "trainer.max_epochs=4", "trainer.check_val_every_n_epoch=2", *early)
+    assert ran.code == 0, ran.err
+
+
 def test_over_fitting_is_noted(train, monkeypatch):
     monkeypatch.setattr("cifar_lit.outcome._GAP", -1.0)
     ran = train(*TINY, "trainer.max_epochs=1")

@@ -83,12 +83,12 @@ class Grid(Carried):
         typed = self.parse([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
         [combinations] = BasicSweeper.split_arguments(typed, None)
         folder = self.begin(lambda earlier: any(job.state() != "ended" for job in placed(earlier, combinations)))
-        todo = jobs.unfinished(placed(folder, combinations))
-        self.validate_batch_is_legal(self.kinds([job.overrides for job in todo]))
+        remaining = jobs.unfinished(placed(folder, combinations))
+        self.validate_batch_is_legal(self.kinds([job.overrides for job in remaining]))
         launches = self.launches
-        size = self.max_batch_size or max(len(todo), 1)
-        for start in range(0, len(todo), size):
-            jobs.carry_out(launches, todo[start : start + size])
+        size = self.max_batch_size or max(len(remaining), 1)
+        for start in range(0, len(remaining), size):
+            jobs.carry_out(launches, remaining[start : start + size])
         launches.raise_first()
         return [list(launches.returned.values())]
 
