@@ -46,10 +46,10 @@ def test_it_searches(tmp_path):
 def opened(tmp_path):
     books = []
 
-    def book(name="s", folder="sweep", storage=None):
+    def book(folder="sweep", shared=True):
         (tmp_path / folder).mkdir(exist_ok=True)
-        url = storage or f"sqlite:///{tmp_path / 'study.db'}"
-        books.append(studies.Book(url, name, tmp_path / folder, studies.SeededTPE(0)))
+        storage = f"sqlite:///{tmp_path / 'study.db'}" if shared else None
+        books.append(studies.Book(storage, "s", tmp_path / folder, studies.SeededTPE(0)))
         return books[-1]
 
     yield book
@@ -113,7 +113,7 @@ def test_one_too_many_is_given_back(opened, monkeypatch):
     ask = one.study.ask
 
     def slow(**options):
-        other.study.ask(fixed_distributions=DISTRIBUTIONS)
+        other.take(1, 1, DISTRIBUTIONS)
         return ask(**options)
 
     monkeypatch.setattr(one.study, "ask", slow)
@@ -135,6 +135,28 @@ def test_what_a_dead_process_left_is_taken_over(opened):
     assert living.take(1, 2, DISTRIBUTIONS) == []
     elsewhere.close()
     assert living.take(1, 2, DISTRIBUTIONS) == [], "another machine's trials are its own"
+
+
+@pytest.mark.parametrize("known", [{}, {"x": DISTRIBUTIONS["x"]}])
+def test_what_died_while_it_was_asked_for_is_asked_for_again(opened, known):
+    """In a study of one directory at once, and the trial is what it would have been."""
+    book, whole = opened(shared=False), opened("undisturbed", shared=False)
+    book.study.ask(fixed_distributions=known)
+    book.close()
+    taken, expected = (one.take(1, 1, DISTRIBUTIONS) for one in (opened(shared=False), whole))
+    assert [(trial.number, trial.params) for trial in taken] == [(trial.number, trial.params) for trial in expected]
+    assert len(taken) == 1
+
+
+def test_the_last_trial_is_waited_for_until_somebody_owns_it(opened, monkeypatch):
+    """Or until it is old: a study that others share would else end one trial short."""
+    book = opened()
+    book.study.ask(fixed_distributions=DISTRIBUTIONS)
+    monkeypatch.setattr(studies, "_ASKING", timedelta(seconds=1))
+    assert [trial.number for trial in book.take(1, 1, DISTRIBUTIONS)] == [1]
+    book.study.ask(fixed_distributions=DISTRIBUTIONS)
+    monkeypatch.setattr(studies.time, "sleep", lambda _: book._mark(book.study.trials[2]._trial_id, owner="another"))
+    assert book.take(1, 2, DISTRIBUTIONS) == []
 
 
 def test_what_died_while_it_was_asked_for_does_not_count(opened, monkeypatch):

@@ -84,15 +84,17 @@ class Book:
 
     A trial belongs to the process that asked for it, which holds a lock in the sweep's directory while it lives. What a
     dead one left there is taken over as it is: the same trial, in the same directory. Trials of other directories, which may
-    be on other machines, are left to who resumes them there.
+    be on other machines, are left to who resumes them there. Without a storage the study is study.db in that directory, and
+    no other directory's.
     """
 
-    def __init__(self, storage: str, name: str, folder: Path, sampler: BaseSampler) -> None:
+    def __init__(self, storage: str | None, name: str, folder: Path, sampler: BaseSampler) -> None:
         optuna_logging.set_verbosity(optuna_logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        patience = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {"pool_pre_ping": True}
-        self.url, self.folder = storage, folder
-        self.rows = _opened(storage, patience)
+        self.url, self.shared = storage or f"sqlite:///{folder.resolve() / 'study.db'}", storage is not None
+        patience = {"connect_args": {"timeout": 60}} if self.url.startswith("sqlite") else {"pool_pre_ping": True}
+        self.folder = folder
+        self.rows = _opened(self.url, patience)
         self.study = create_study(storage=self.rows, study_name=name, sampler=sampler, direction="maximize", load_if_exists=True)
         self.owners = folder / ".owners"
         self.owners.mkdir(exist_ok=True)
@@ -119,12 +121,23 @@ class Book:
                 self.study.enqueue_trial(trial.params, user_attrs=again)
 
     def take(self, wanted: int, limit: int, space: dict[str, BaseDistribution]) -> list[FrozenTrial]:
-        """The next trials: those that a dead process left; else up to `wanted` new ones, `limit` in all."""
+        """The next trials: those that a dead process left; else up to `wanted` new ones, `limit` in all.
+
+        It waits, a minute at most, for a trial without an owner that is the last of all: should nobody come to own it, the
+        study would end one trial short.
+        """
         with FileLock(self.folder / ".study.lock"):
-            left = [trial for trial in self.trials() if trial.state == TrialState.RUNNING and self._is_left(trial, space)]
-            for trial in left:
-                self._mark(trial._trial_id, owner=self.own)
-            return left or self._ask(wanted, limit, space)
+            while True:
+                left = [trial for trial in self._running() if self._is_left(trial, space)]
+                for trial in left:
+                    self._mark(trial._trial_id, owner=self.own)
+                taken = left or self._ask(wanted, limit, space)
+                if taken or all("owner" in trial.user_attrs for trial in self._running()):
+                    return taken
+                time.sleep(0.5)
+
+    def _running(self) -> list[FrozenTrial]:
+        return [trial for trial in self.trials() if trial.state == TrialState.RUNNING]
 
     def _ask(self, wanted: int, limit: int, space: dict[str, BaseDistribution]) -> list[FrozenTrial]:
         batch: list[FrozenTrial] = []
@@ -145,7 +158,9 @@ class Book:
         owner = trial.user_attrs.get("owner")
         if owner is None:  # its process is asking for it just now, or died while it did
             assert trial.datetime_start is not None
-            if datetime.now() - trial.datetime_start > _ASKING:
+            if not self.shared:  # only who holds this directory's lock asks: it died, and the next to ask gets the trial
+                self.rows.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            elif datetime.now() - trial.datetime_start > _ASKING:
                 self._void(trial._trial_id, "not begun")
             return False
         lock = self.owners / owner

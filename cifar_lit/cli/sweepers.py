@@ -135,8 +135,7 @@ class Optuna(Carried):
             raise UsageError(f"hydra/sweeper=optuna needs {error.name}: pip install 'optuna>=4.5,<6'") from error
         folder = self.begin(lambda earlier: ended(earlier) < self.n_trials)
         sampler = studies.SeededTPE(self.seed, **self.options)
-        storage = self.storage or f"sqlite:///{folder.resolve() / 'study.db'}"
-        book = studies.Book(storage, self.study_name or folder.name, folder, sampler)
+        book = studies.Book(self.storage, self.study_name or folder.name, folder, sampler)
         launches = self.launches
         try:
             book.try_failed_again()
