@@ -44,7 +44,8 @@ class Process:
 
     The process is forked by a server that has imported what tests/preloaded.py says, one for each process of pytest; all
     else is its own: arguments, environment, directory, files, signals, and, with `start_new_session`, its session. Its
-    exit and its death are a process's. Where the start itself is what a test is about, it starts an interpreter instead.
+    exit and its death are a process's. Where the start itself is what a test is about, it starts an interpreter instead;
+    so do the workers of a sweep without `forked_workers`.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Process:
         stdout: IO[Any] | int | None = None,
         stderr: IO[Any] | int | None = None,
         start_new_session: bool = False,
+        forked_workers: bool = True,
     ) -> None:
         self.args = [str(item) for item in arguments]
         theirs: list[Connection] = []
@@ -63,7 +65,9 @@ class Process:
         self.stderr = _output(stderr, theirs, of=2)
         given = dict(os.environ if env is None else env)
         context = multiprocessing.get_context("forkserver")
-        self._process = context.Process(target=_become, args=(self.args, str(cwd), given, theirs, start_new_session))
+        self._process = context.Process(
+            target=_become, args=(self.args, str(cwd), given, theirs, start_new_session, forked_workers)
+        )
         _serve()
         # A child imports the main module of its parent, which is no business of a program of its own.
         with mock.patch.dict(sys.modules, {"__main__": ModuleType("__main__")}):
@@ -159,7 +163,9 @@ def _serve() -> None:
         forkserver.ensure_running()
 
 
-def _become(arguments: list[str], folder: str, environment: dict[str, str], outputs: list[Connection], session: bool) -> None:
+def _become(
+    arguments: list[str], folder: str, environment: dict[str, str], outputs: list[Connection], session: bool, forked_workers: bool
+) -> None:
     """In the child: take on what is a process's own, and run the program as `python <arguments>` does."""
     from preloaded import SETTINGS
 
@@ -176,7 +182,10 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str], outp
     os.chdir(folder)
     import numpy as np
     import torch
+    from forked_workers import fork_workers
 
+    if forked_workers:
+        fork_workers()
     random.seed()  # each process has randomness of its own
     np.random.seed()  # noqa: NPY002
     torch.set_num_threads(int(environment.get("OMP_NUM_THREADS") or os.cpu_count() or 1))  # which torch reads at its import

@@ -95,11 +95,11 @@ def test_processes_share_the_cores(monkeypatch):
         assert os.environ["OMP_NUM_THREADS"] == "5"
 
 
-def sweep(folder, launcher, *options):
+def sweep(folder, launcher, *options, **process):
     command = [TRAIN, "-m", *TINY, "trainer.max_epochs=1", "seed=1,2,3"]
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     command += [f"hydra/launcher={launcher}", "hydra.sweep.dir=sweep", *SMALL.get(launcher, []), *options]
-    return Process(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return Process(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **process)
 
 
 def cores_of(n_jobs):
@@ -109,7 +109,7 @@ def cores_of(n_jobs):
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", USABLE)
 def test_it_runs_jobs_in_processes_and_only_once(tmp_path, launcher):
-    out, _ = (first := sweep(tmp_path, launcher)).communicate(timeout=300)
+    out, _ = (first := sweep(tmp_path, launcher, forked_workers=False)).communicate(timeout=300)
     assert first.returncode == 0, out
     found = [runs.read_summary(tmp_path / "sweep" / str(job)) for job in range(3)]
     assert [(summary["status"], summary["seed"]) for summary in found] == [("finished", seed) for seed in (1, 2, 3)]

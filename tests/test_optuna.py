@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 from optuna import load_study
 from optuna.trial import TrialState
-from running import TINY, TRAIN, Process
+from running import TINY, TRAIN, Process, completed
 
 from cifar_lit import runs
 from cifar_lit.cli import studies
@@ -139,12 +139,12 @@ def test_a_study_that_is_killed(tmp_path):
 
 
 @pytest.mark.slow
-def test_trials_in_parallel_processes(train):
-    parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_trials=3"]
-    ran = train(*SEARCH, *parallel)
-    assert ran.code == 0, ran.err
-    assert [state for _, state, _, _ in params_of(ran.folder)] == [TrialState.COMPLETE] * 3
-    assert ran.out.count("is launching 2 jobs") == 1 and ran.out.count("is launching 1 jobs") == 1
+def test_trials_in_parallel_processes(tmp_path):
+    parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_trials=3", "hydra.sweep.dir=study"]
+    ran = completed([TRAIN, *SEARCH, *parallel], cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert [state for _, state, _, _ in params_of(tmp_path / "study")] == [TrialState.COMPLETE] * 3
+    assert ran.stdout.count("is launching 2 jobs") == 1 and ran.stdout.count("is launching 1 jobs") == 1
 
 
 @pytest.mark.slow
