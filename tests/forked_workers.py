@@ -6,6 +6,7 @@ import runpy
 import signal
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from joblib.externals.loky.backend import fork_exec
 
@@ -29,10 +30,8 @@ def _forked(command: list[str], keep_fds: Iterable[int], env: Mapping[str, str] 
             signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
         keep = {0, 1, 2, *map(int, keep_fds)}
         for descriptor in {int(name) for name in os.listdir("/proc/self/fd")} - keep:
-            try:
+            with suppress(OSError):  # that of the listing
                 os.close(descriptor)
-            except OSError:
-                pass  # that of the listing
         os.environ.update(env or {})
         import torch
 
