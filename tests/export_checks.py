@@ -1,5 +1,7 @@
 """What the tests of exports share: small bundles, and the command run inside the test's own process."""
 
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,16 @@ from cifar_lit.model.registry import build
 
 SMALL = {"layers": [1, 1], "widths": [4, 8], "num_classes": 5}
 BASIC = {"network": "ResNet", "block": "basic", **SMALL}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_registry() -> Iterator[None]:
+    """What ONNX has for each operation of torch: half a second to gather, and the same for every export."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+        yield
 
 
 def made(folder: Path, description: dict = BASIC, side: int = 32) -> Path:

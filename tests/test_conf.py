@@ -2,7 +2,6 @@
 
 import re
 from functools import cache
-from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -33,12 +32,27 @@ def composed(*overrides: str) -> DictConfig:
 def test_every_option_composes_and_says_what_it_is(group, option):
     if group == "callbacks" and option == "standard":
         return  # always part of the configuration
-    assert alone(group, option)
+    assert alone(group, option) if group in CHOOSING else together(names(group).index(option))
     assert help_page.describe(CONF / group / f"{option}.yaml"), "the first comment says what the option is"
 
 
 def names(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+CHOOSING = ("experiment", "optim")  # which make choices of other groups
+
+
+@cache
+def together(number: int) -> DictConfig:
+    """The configuration where, of each group, the option of this number is typed, all at once. For reading only."""
+    wanted = [group for group in GROUPS if group not in CHOOSING and number < len(names(group))]
+    return composed(*(f"{group}={names(group)[number]}" for group in wanted if names(group)[number] != "standard"))
+
+
+def option_of(group: str, option: str) -> DictConfig:
+    """An option as it is composed where its group's is the only choice that could change it. For reading only."""
+    return together(names(group).index(option))[group]
 
 
 @cache
@@ -59,7 +73,7 @@ def test_optim_pairs(pair):
     assert len(halves) == 1
     optimizer, scheduler = halves[0]
     both = alone("optim", pair)
-    plain = alone("optimizer", optimizer).optimizer, alone("scheduler", scheduler).scheduler
+    plain = option_of("optimizer", optimizer), option_of("scheduler", scheduler)
     assert (both.optimizer, both.scheduler) == plain
 
 
@@ -67,22 +81,29 @@ def test_every_plain_pair_exists():
     assert {f"{o}_{s}" for o, s in PLAIN} <= set(names("optim"))
 
 
+TYPED = ["mix", "augment", "optimizer", "scheduler", "loss", "model"]
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.slow
 def test_any_choice_typed_on_top_of_a_recipe_is_that_choice(recipe):
     """Nothing of the recipe's own choice is left behind in what was typed instead.
 
-    Of each group one is typed at a time, all together: a composition takes long, and there are hundreds.
+    Of each group one is typed at a time, all together, four to a recipe: what is left behind is the recipe's, and shows
+    beside any option without such a key. Over the recipes it is every option.
     """
-    groups = ["mix", "augment", "optimizer", "scheduler", "loss", "model"]
-    for options in zip_longest(*map(names, groups)):
-        chosen = {group: option for group, option in zip(groups, options, strict=True) if option}
+    for turn in range(4 * RECIPES.index(recipe), 4 * RECIPES.index(recipe) + 4):
+        chosen = {group: names(group)[turn % len(names(group))] for group in TYPED}
         cfg = composed(f"experiment={recipe}", *(f"{group}={option}" for group, option in chosen.items()))
         for group, option in chosen.items():
-            typed, plain = cfg[group], alone(group, option)[group]
+            typed, plain = cfg[group], option_of(group, option)
             if group == "model":  # dropout is part of the recipe, whatever the network
                 typed.dropout = plain.dropout
             assert typed == plain, option
+
+
+def test_every_option_has_its_turn():
+    assert 4 * len(RECIPES) >= max(len(names(group)) for group in TYPED)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

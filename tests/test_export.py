@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from export_checks import BASIC, SMALL, asked, contents, made
+from export_checks import BASIC, SMALL, asked, contents, made, one_registry  # noqa: F401  a fixture for all
 from PIL import Image
 from running import REPOSITORY, completed
 

@@ -142,8 +142,9 @@ def test_what_is_recorded_before_training_leaves_nothing_behind(options, train, 
 @pytest.mark.filterwarnings("default")  # torch's compiler warns of what it does itself
 def test_network_and_loss_compiled_give_the_weights_of_the_plain_task_to_rounding(train):
     """And the second run of one process compiles nothing again."""
-    # Batches of one length: another would be compiled anew.
-    options = [*TINY, "trainer.max_epochs=1", "trainer.max_steps=3", "data.eval_batch_size=50"]
+    # A block is enough; batches of one length: another would be compiled anew.
+    one_block = ["+model.layers=[1]", "+model.widths=[16]"]
+    options = [*TINY, *one_block, "trainer.max_epochs=1", "trainer.max_steps=3", "data.eval_batch_size=50"]
     plain = train(*options, folder="plain")
     graphs = []
     for folder in ("first", "second"):
