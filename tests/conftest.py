@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from running import REPOSITORY, Ran
+from running import LEFT_OUT, REPOSITORY, Ran
 
 from cifar_lit import cli  # noqa: F401  registers the resolvers that conf/train.yaml uses
 
@@ -45,13 +45,9 @@ def compiling_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """`python train.py <arguments>` in this process, in a folder of its own; runs go to `folder`.
-
-    Left out is what takes as long as such a training, and what processes of their own do: the picture of the curves, and
-    Hydra's composing once for hydra.mode alone, before it composes.
-    """
-    monkeypatch.setattr("cifar_lit.curves.draw", lambda rows, path: path.touch())
-    monkeypatch.setattr("hydra._internal.hydra.Hydra.get_mode", lambda *_, **__: None)
+    """`python train.py <arguments>` in this process, in a folder of its own, but for LEFT_OUT; runs go to `folder`."""
+    for where, what in LEFT_OUT.items():
+        monkeypatch.setattr(where, what)
 
     def run(*arguments: str, folder: str = "run") -> Ran:
         from hydra.core.global_hydra import GlobalHydra

@@ -3,6 +3,7 @@
 import atexit
 import multiprocessing
 import os
+import pkgutil
 import random
 import runpy
 import signal
@@ -28,6 +29,13 @@ ANY_MODEL = [
 ]  # fmt: skip
 TINY = [*ANY_MODEL, "model.stem=imagenet"]  # its blocks see a sixteenth of the pixels
 
+# Left out of runs, which takes as long as such a training: the picture of the curves, and Hydra's composing once for hydra.mode
+# alone, before it composes.
+LEFT_OUT = {
+    "cifar_lit.curves.draw": lambda rows, path: path.touch(),
+    "hydra._internal.hydra.Hydra.get_mode": lambda *_, **__: None,
+}
+
 
 @dataclass
 class Ran:
@@ -44,8 +52,8 @@ class Process:
 
     The process is forked by a server that has imported what tests/preloaded.py says, one for each process of pytest; all
     else is its own: arguments, environment, directory, files, signals, and, with `start_new_session`, its session. Its
-    exit and its death are a process's. Where the start itself is what a test is about, it starts an interpreter instead;
-    so do the workers of a sweep without `forked_workers`.
+    exit and its death are a process's; but for LEFT_OUT it does what it would. Where the start itself is what a test is about,
+    it starts an interpreter instead; so do the workers of a sweep without `forked_workers`.
     """
 
     def __init__(
@@ -186,6 +194,9 @@ def _become(
 
     if forked_workers:
         fork_workers()
+    for where, what in LEFT_OUT.items():
+        module, _, name = where.rpartition(".")
+        setattr(pkgutil.resolve_name(module), name, what)
     random.seed()  # each process has randomness of its own
     np.random.seed()  # noqa: NPY002
     torch.set_num_threads(int(environment.get("OMP_NUM_THREADS") or os.cpu_count() or 1))  # which torch reads at its import
