@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from running import LEFT_OUT, REPOSITORY, Ran
 
 from cifar_lit import cli  # noqa: F401  registers the resolvers that conf/train.yaml uses
+
+yaml.SafeLoader = yaml.CSafeLoader  # the same, compiled: a configuration is fifty files, and is composed a thousand times
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,6 +10,9 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 
+import yaml
+
+yaml.SafeLoader = yaml.CSafeLoader  # as tests/conftest.py does
 _before = dict(os.environ)
 MODULES = (
     "train", "cifar_lit.experiment", "cifar_lit.augment.per_image", "cifar_lit.callbacks.prune", "cifar_lit.cli.sweepers",
