@@ -196,7 +196,8 @@ def test_quickstart_falls_back_aloud_and_nothing_else_does(train, tmp_path, monk
         raise OSError("no network")
 
     monkeypatch.setattr("cifar_lit.data.cifar100._fetch", no_network)
-    small = ["trainer=debug", f"data.root={tmp_path / 'none'}", "callbacks.progress_bar=null"]
+    small = ["trainer=debug", "data.batch_size=20", "data.eval_batch_size=20", "callbacks.progress_bar=null"]
+    small += [f"data.root={tmp_path / 'none'}"]
     ran = train("experiment=quickstart", *small)
     assert ran.code == 0, ran.err
     assert "TRAINING ON SYNTHETIC IMAGES INSTEAD" in ran.out

@@ -109,7 +109,7 @@ def test_a_small_network_learns_them_and_raw_pixels_do_not_suffice(one_thread):
     blocks = [layer for conv in convolutions for layer in (conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU())]
     net = nn.Sequential(*blocks, nn.Flatten(), nn.Linear(1024, 100))
     optimizer = torch.optim.Adam(net.parameters(), 3e-3)
-    for _ in range(5):
+    for _ in range(3):
         for batch in torch.randperm(len(images)).split(50):
             optimizer.zero_grad()
             nn.functional.cross_entropy(net(images[batch]), labels[batch]).backward()
