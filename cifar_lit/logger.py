@@ -1,19 +1,21 @@
 """Experiment trackers beside metrics.csv: what every tracker is told at the start and at the end of a run."""
 
-import csv
 import json
 import logging
+import math
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from cifar_lit import runs
+from cifar_lit.runs import records
 
 TABLES = "findings"  # before the names of the tables that W&B is given
 _PAIRS = 20  # of confused classes
@@ -150,34 +152,26 @@ def _log_tables(logger: Wandb) -> None:
         logger.experiment.log({f"{TABLES}/{name}": table for name, table in tables.items()})
 
 
-def findings_tables(folder: Path) -> Iterator[tuple[str, list[str], list[list[str | float | None]]]]:
-    """Accuracy by class, the pairs most often confused, and calibration, of the files of a run: name, columns, rows."""
-    for name in ("per_class", "calibration"):
-        if (folder / f"{name}.csv").exists():
-            columns, *rows = _rows(folder / f"{name}.csv")
-            yield name, columns, [[_value(text) for text in row] for row in rows]
-    if (folder / "confusion.csv").exists():
-        (_, *classes), *rows = _rows(folder / "confusion.csv")
-        pairs = [
-            (int(images), true, predicted)
-            for true, *counts in rows
-            for predicted, images in zip(classes, counts, strict=True)
-            if true != predicted and int(images)
-        ]
-        most = sorted(pairs, key=lambda pair: (-pair[0], pair[1:]))[:_PAIRS]
-        yield "confused_pairs", ["true", "predicted", "images"], [[true, predicted, images] for images, true, predicted in most]
+def findings_tables(folder: Path) -> Iterator[tuple[str, Sequence[str], list[list[str | float | None]]]]:
+    """Accuracy by class, calibration, and the pairs most often confused, of the files of a run: name, columns, rows."""
+    if (classes := records.per_class(folder)) is not None:
+        numbers = (classes.images.tolist(), classes.accuracy.tolist())
+        yield "per_class", records.PER_CLASS, _rows(classes.classes, classes.superclasses, *numbers)
+    if (bins := records.calibration(folder)) is not None:
+        after = bins.calibrated or (np.full(len(bins.images), np.nan),) * 3
+        columns = (bins.low, bins.high, bins.images, bins.confidence, bins.accuracy, *after)
+        yield "calibration", records.CALIBRATION, _rows(*(column.tolist() for column in columns))
+    if (confusion := records.confusion(folder)) is not None:
+        table, names = confusion.table * (1 - np.eye(len(confusion.classes), dtype=int)), confusion.classes
+        most = sorted(zip(*np.nonzero(table), strict=True), key=lambda pair: (-table[pair], names[pair[0]], names[pair[1]]))
+        pairs = [[names[true], names[predicted], int(table[true, predicted])] for true, predicted in most[:_PAIRS]]
+        yield "confused_pairs", ("true", "predicted", "images"), pairs
 
 
-def _rows(path: Path) -> list[list[str]]:
-    with open(path, newline="") as file:
-        return list(csv.reader(file))
-
-
-def _value(text: str) -> str | float | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return text
+def _rows(*columns: Sequence[str | float]) -> list[list[str | float | None]]:
+    """Cells side by side; None for an empty one and for NaN."""
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    return [[None if cell == "" or (isinstance(cell, float) and math.isnan(cell)) else cell for cell in row] for row in rows]
 
 
 def _result_tag(name: str) -> str:

@@ -14,6 +14,7 @@ from cifar_lit import runs
 from cifar_lit.dashboard import panels, views
 from cifar_lit.dashboard.__main__ import main
 from cifar_lit.logger import TABLES, findings_tables
+from cifar_lit.runs.records import CALIBRATION
 
 
 def specs(group: str | None = None) -> list[dict[str, Any]]:
@@ -232,12 +233,17 @@ def test_names_that_cannot_be_are_usage_errors(arguments, capsys):
 def test_tables_are_the_files_of_the_run(tmp_path):
     (tmp_path / "per_class.csv").write_text("class,superclass,images,acc\napple,fruit,100,0.9100\nbee,,100,0.4000\n")
     (tmp_path / "confusion.csv").write_text("true / predicted,apple,bee\napple,91,9\nbee,60,40\n")
-    (tmp_path / "calibration.csv").write_text("bin_low,bin_high,images,confidence,accuracy\n0,0.5,0,,\n0.5,1,200,0.8,0.7\n")
-    assert {name: (columns, rows) for name, columns, rows in findings_tables(tmp_path)} == {
-        "per_class": (["class", "superclass", "images", "acc"], [["apple", "fruit", 100, 0.91], ["bee", None, 100, 0.4]]),
-        "confused_pairs": (["true", "predicted", "images"], [["bee", "apple", 60], ["apple", "bee", 9]]),
-        "calibration": (
-            ["bin_low", "bin_high", "images", "confidence", "accuracy"], [[0, 0.5, 0, None, None], [0.5, 1, 200, 0.8, 0.7]],
-        ),
-    }  # fmt: skip
+    bins = ("0,0.5,0,,,50,0.45,0.4", "0.5,1,200,0.8,0.7,150,0.75,0.8")
+    (tmp_path / "calibration.csv").write_text("\n".join([",".join(CALIBRATION), *bins, ""]))
+    assert {name: (tuple(columns), rows) for name, columns, rows in findings_tables(tmp_path)} == {
+        "per_class": (("class", "superclass", "images", "acc"), [["apple", "fruit", 100, 0.91], ["bee", None, 100, 0.4]]),
+        "confused_pairs": (("true", "predicted", "images"), [["bee", "apple", 60], ["apple", "bee", 9]]),
+        "calibration": (CALIBRATION, [[0, 0.5, 0, None, None, 50, 0.45, 0.4], [0.5, 1, 200, 0.8, 0.7, 150, 0.75, 0.8]]),
+    }
+    uncalibrated = [row.rpartition(",")[0].rpartition(",")[0].rpartition(",")[0] + ",0,," for row in bins]
+    (tmp_path / "calibration.csv").write_text("\n".join([",".join(CALIBRATION), *uncalibrated, ""]))
+    found = {name: rows for name, _, rows in findings_tables(tmp_path)}
+    assert found["calibration"] == [[0, 0.5, 0, None, None, None, None, None], [0.5, 1, 200, 0.8, 0.7, None, None, None]]
+    (tmp_path / "per_class.csv").write_text("class,superclass,im")
+    assert "per_class" not in [name for name, _, _ in findings_tables(tmp_path)], "torn: no table, and the run goes on"
     assert not list(findings_tables(tmp_path / "nowhere"))

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 from report.fake_runs import make_run, sweep
 
-from cifar_lit.report import draw, records, write
+from cifar_lit.report import draw, write
 from cifar_lit.report.draw import GROUND, INK, ON_DARK, PALETTE, Drawn
 from cifar_lit.report.figures import calibration
+from cifar_lit.runs import records
 
 pytestmark = pytest.mark.slow
 

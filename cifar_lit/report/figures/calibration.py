@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from cifar_lit.report import draw, records
+from cifar_lit.report import draw
 from cifar_lit.report.draw import Drawn
-from cifar_lit.report.records import Calibration
 from cifar_lit.report.subject import Subject
 from cifar_lit.report.words import several
+from cifar_lit.runs import records
+from cifar_lit.runs.records import Calibration
 
 FEW = 30  # images: the accuracy of fewer is off by ten points or more
 COLUMNS = records.CALIBRATION

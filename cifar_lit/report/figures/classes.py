@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from cifar_lit.report import draw, records
+from cifar_lit.report import draw
 from cifar_lit.report.draw import Drawn
 from cifar_lit.report.ranking import Entry
-from cifar_lit.report.records import PerClass
 from cifar_lit.report.subject import Subject
 from cifar_lit.report.words import plain, several
+from cifar_lit.runs import records
+from cifar_lit.runs.records import PerClass
 
 ENDS = 10  # classes drawn from either end
 CLASS_COLUMNS = ("rank", "recipe", "class", "superclass", "images", "acc mean", "acc low", "acc high", "runs")

@@ -6,12 +6,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cifar_lit.report import draw, records
+from cifar_lit.report import draw
 from cifar_lit.report.draw import Drawn
 from cifar_lit.report.figures import rows
-from cifar_lit.report.records import Mistakes
 from cifar_lit.report.subject import Subject
 from cifar_lit.report.words import plain, several
+from cifar_lit.runs import records
+from cifar_lit.runs.records import Mistakes
 
 COLUMNS = ("true", "predicted", "images", "of", "share", "runs")
 IMAGE_COLUMNS = ("true", "predicted", "probability", "run")

@@ -35,10 +35,13 @@ class PerClass:
     accuracy: np.ndarray
 
 
+PER_CLASS = ("class", "superclass", "images", "acc")
+
+
 def per_class(folder: Path) -> PerClass | None:
     """per_class.csv of a run."""
     rows = _rows(folder / "per_class.csv")
-    if len(rows) < 2 or rows[0] != ["class", "superclass", "images", "acc"]:
+    if len(rows) < 2 or tuple(rows[0]) != PER_CLASS:
         return None
     try:
         names, parents, images, accuracy = zip(*rows[1:], strict=True)
