@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cifar_lit.atomic import writing
 from cifar_lit.data.dataset import Dataset
+from cifar_lit.runs.records import CALIBRATION, PER_CLASS
 
 BINS = 15  # as the expected calibration error has them (Guo et al. 2017)
 _PAIRS, _EXAMPLES = 8, 3  # of confused classes, and images of each
@@ -42,7 +43,7 @@ def _write_confusion(path: Path, counts: np.ndarray, dataset: Dataset) -> None:
 def _write_classes(path: Path, counts: np.ndarray, dataset: Dataset) -> None:
     with open(path, "w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["class", "superclass", "images", "acc"])
+        table.writerow(PER_CLASS)
         for index, name in enumerate(dataset.classes):
             parent = dataset.superclasses[dataset.superclass_of[index]] if dataset.superclasses else ""
             seen = int(counts[index].sum())
@@ -69,8 +70,7 @@ def _write_calibration(path: Path, logits: Tensor, labels: Tensor, temperature: 
     calibrated = binned(logits / temperature, labels) if temperature is not None else [(0, None, None)] * BINS
     with open(path, "w", newline="") as file:
         table = csv.writer(file)
-        own = ["images", "confidence", "accuracy"]
-        table.writerow(["bin_low", "bin_high", *own, *(f"calibrated_{name}" for name in own)])
+        table.writerow(CALIBRATION)
         for index, (first, second) in enumerate(zip(plain, calibrated, strict=True)):
             numbers = ["" if value is None else f"{value:.6g}" for value in (*first, *second)]
             table.writerow([f"{index / BINS:.6g}", f"{(index + 1) / BINS:.6g}", *numbers])

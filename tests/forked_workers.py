@@ -7,8 +7,14 @@ import signal
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from multiprocessing import resource_tracker
+from types import SimpleNamespace
+from unittest import mock
 
 from joblib.externals.loky.backend import fork_exec
+
+# From 3.13.14 and 3.14.5 on a fork closes the pipe of the resource tracker, unless this says that it is a process of ours.
+_INTENT = getattr(resource_tracker, "_fork_intent", None) or SimpleNamespace()
 
 
 def fork_workers() -> None:
@@ -20,7 +26,8 @@ def _forked(command: list[str], keep_fds: Iterable[int], env: Mapping[str, str] 
     """In place of loky's function: the number of a process that runs `command`, an interpreter's -m <module> <arguments>."""
     sys.stdout.flush()
     sys.stderr.flush()
-    number = os.fork()
+    with mock.patch.object(_INTENT, "preserve_fd", True, create=True):
+        number = os.fork()
     if number:
         return number
     code = 1
@@ -42,6 +49,8 @@ def _forked(command: list[str], keep_fds: Iterable[int], env: Mapping[str, str] 
         runpy.run_module(module, run_name="__main__")
     except SystemExit as stop:
         code = int(stop.code or 0)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
     finally:
         atexit._run_exitfuncs()
         sys.stdout.flush()

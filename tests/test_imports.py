@@ -28,7 +28,7 @@ ARROWS = {
         "trainer",
     },
     "outcome": {"bundle", "callbacks", "card", "checkpoint", "curves", "data", "findings", "runs", "task", "trainer"},
-    "findings": {"data"},
+    "findings": {"data", "runs"},
     "fast": {"data", "graph", "metrics", "mix", "optim", "task"},
     "graph": set(),
     "memory": set(),

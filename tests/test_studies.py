@@ -2,7 +2,6 @@
 
 import json
 import sys
-from datetime import datetime, timedelta
 
 import pytest
 from optuna import create_study, load_study
@@ -148,30 +147,43 @@ def test_what_died_while_it_was_asked_for_is_asked_for_again(opened, known):
     assert len(taken) == 1
 
 
-def test_the_last_trial_is_waited_for_until_somebody_owns_it(opened, monkeypatch):
-    """Or until it is old: a study that others share would else end one trial short."""
-    book = opened()
-    book.study.ask(fixed_distributions=DISTRIBUTIONS)
-    monkeypatch.setattr(studies, "_ASKING", timedelta(seconds=1))
-    assert [trial.number for trial in book.take(1, 1, DISTRIBUTIONS)] == [1]
-    book.study.ask(fixed_distributions=DISTRIBUTIONS)
-    monkeypatch.setattr(studies.time, "sleep", lambda _: book._mark(book.study.trials[2]._trial_id, owner="another"))
-    assert book.take(1, 2, DISTRIBUTIONS) == []
+def test_what_died_in_another_search_space_is_not(opened):
+    book = opened(shared=False)
+    book.study.ask(fixed_distributions={"z": DISTRIBUTIONS["x"]})
+    [taken] = book.take(1, 1, DISTRIBUTIONS)
+    assert (taken.number, taken.params.keys()) == (1, DISTRIBUTIONS.keys())
 
 
 def test_what_died_while_it_was_asked_for_does_not_count(opened, monkeypatch):
-    book = opened()
+    """In a study that others share it may be another process that is asking now: until it has had time for it."""
+    one, other = opened(), opened(folder="another_machine")
+    one.study.ask(fixed_distributions=DISTRIBUTIONS)
+    assert [trial.number for trial in one.take(9, 3, DISTRIBUTIONS)] == [1, 2]
+    monkeypatch.setattr(studies, "_ASKING_SECONDS", 0.0)
+    stale = other._running()  # as it was before the first of them gave it up
+    assert [trial.number for trial in one.take(9, 3, DISTRIBUTIONS)] == [3]
+    other._settle_unowned(stale[0], DISTRIBUTIONS)
+    other._settle_unowned(stale[0], DISTRIBUTIONS)
+    assert [trial.number for trial in one.trials()] == [1, 2, 3]
+
+
+def test_it_waits_for_the_last_trial_until_somebody_owns_it(opened, monkeypatch, caplog):
+    """Or has had time to: else a study that others share would end one trial short."""
+    caplog.set_level("INFO")
+    book, slept = opened(), []
     book.study.ask(fixed_distributions=DISTRIBUTIONS)
-    assert len(book.take(9, 3, DISTRIBUTIONS)) == 2, "it may be another process that is asking now"
 
-    class Later(datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return datetime.now(tz) + timedelta(minutes=2)
+    def owned(seconds):
+        slept.append(seconds)
+        book._mark(book.study.trials[0]._trial_id, owner="another")
 
-    monkeypatch.setattr(studies, "datetime", Later)
-    assert len(book.take(9, 3, DISTRIBUTIONS)) == 1
-    assert [trial.number for trial in book.trials()] == [1, 2, 3]
+    monkeypatch.setattr(studies.time, "sleep", owned)
+    assert book.take(1, 1, DISTRIBUTIONS) == [] and len(slept) == 1
+    assert caplog.text.count("Waiting for a trial") == 1
+    book.study.ask(fixed_distributions=DISTRIBUTIONS)
+    now = studies.time.monotonic()
+    monkeypatch.setattr(studies.time, "sleep", lambda _: monkeypatch.setattr(studies.time, "monotonic", lambda: now + 100))
+    assert [trial.number for trial in book.take(1, 2, DISTRIBUTIONS)] == [2]
 
 
 def test_what_failed_is_tried_again_in_its_directory_by_the_next_command(opened):

@@ -7,7 +7,7 @@ import platform
 import time
 import warnings
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,9 @@ _DRIVERS = {
     "pymysql": "pip install pymysql",
     "MySQLdb": "pip install pymysql, and begin the address with mysql+pymysql://",
 }
-_ASKING = timedelta(minutes=1)  # longer than it takes to ask for a trial
+log = logging.getLogger(__name__)
+
+_ASKING_SECONDS = 60.0  # longer than it takes to ask for a trial
 
 
 class SeededTPE(BaseSampler):
@@ -94,6 +96,7 @@ class Book:
         self.url, self.shared = storage or f"sqlite:///{folder.resolve() / 'study.db'}", storage is not None
         patience = {"connect_args": {"timeout": 60}} if self.url.startswith("sqlite") else {"pool_pre_ping": True}
         self.folder = folder
+        self.unowned: dict[int, float] = {}  # when this process first saw each, by its own clock
         self.rows = _opened(self.url, patience)
         self.study = create_study(storage=self.rows, study_name=name, sampler=sampler, direction="maximize", load_if_exists=True)
         self.owners = folder / ".owners"
@@ -123,21 +126,43 @@ class Book:
     def take(self, wanted: int, limit: int, space: dict[str, BaseDistribution]) -> list[FrozenTrial]:
         """The next trials: those that a dead process left; else up to `wanted` new ones, `limit` in all.
 
-        It waits, a minute at most, for a trial without an owner that is the last of all: should nobody come to own it, the
-        study would end one trial short.
+        Where there is none, but another process seems to be asking for one just now, it waits to see whether that process
+        comes to own it, a minute at most: should it have died, the study would end one trial short.
         """
         with FileLock(self.folder / ".study.lock"):
+            waiting = False
             while True:
+                for trial in self._running():
+                    if "owner" not in trial.user_attrs:
+                        self._settle_unowned(trial, space)
                 left = [trial for trial in self._running() if self._is_left(trial, space)]
                 for trial in left:
                     self._mark(trial._trial_id, owner=self.own)
                 taken = left or self._ask(wanted, limit, space)
                 if taken or all("owner" in trial.user_attrs for trial in self._running()):
                     return taken
+                if not waiting:
+                    log.info("Waiting for a trial that another process is asking for, %.0f s at most", _ASKING_SECONDS)
+                waiting = True
                 time.sleep(0.5)
 
     def _running(self) -> list[FrozenTrial]:
         return [trial for trial in self.trials() if trial.state == TrialState.RUNNING]
+
+    def _settle_unowned(self, trial: FrozenTrial, space: dict[str, BaseDistribution]) -> None:
+        """A trial whose process is asking for it just now, or died while it did.
+
+        In a directory's own study only who holds its lock asks: that one died, and the next to ask gets its trial. In a
+        shared one time must tell, by this process's clock: others may have another.
+        """
+        since = self.unowned.setdefault(trial._trial_id, time.monotonic())
+        if not self.shared and trial.params.keys() <= space.keys():
+            self.rows.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        elif not self.shared:
+            self._void(trial._trial_id, "of another search space")
+        elif time.monotonic() - since > _ASKING_SECONDS:
+            with suppress(exceptions.UpdateFinishedTrialError):  # others do this at the same time
+                self._void(trial._trial_id, "not begun")
 
     def _ask(self, wanted: int, limit: int, space: dict[str, BaseDistribution]) -> list[FrozenTrial]:
         batch: list[FrozenTrial] = []
@@ -156,12 +181,7 @@ class Book:
 
     def _is_left(self, trial: FrozenTrial, space: dict[str, BaseDistribution]) -> bool:
         owner = trial.user_attrs.get("owner")
-        if owner is None:  # its process is asking for it just now, or died while it did
-            assert trial.datetime_start is not None
-            if not self.shared:  # only who holds this directory's lock asks: it died, and the next to ask gets the trial
-                self.rows.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-            elif datetime.now() - trial.datetime_start > _ASKING:
-                self._void(trial._trial_id, "not begun")
+        if owner is None:
             return False
         lock = self.owners / owner
         if owner == self.own or not lock.is_file():

@@ -14,6 +14,7 @@ from cifar_lit.explain import draw
 from cifar_lit.explain.confusions_figure import Pair, Seen, draw_pairs
 from cifar_lit.explain.request import Request
 from cifar_lit.predict import Predictor
+from cifar_lit.runs import records
 
 COLUMNS = ("true", "predicted", "images", "share_of_true", "share_of_errors", "reverse_images",
            "true_superclass", "predicted_superclass")  # fmt: skip
@@ -49,16 +50,10 @@ def recorded(path: str, facts: Facts) -> np.ndarray | None:
     file = folder / "confusion.csv"
     if not file.exists():
         return None
-    try:
-        with open(file, newline="") as lines:
-            head, *rows = csv.reader(lines)
-        table = np.array([[int(value) for value in row[1:]] for row in rows])
-        fits = tuple(head[1:]) == facts.classes == tuple(row[0] for row in rows) and table.shape == (len(rows), len(rows))
-    except (ValueError, IndexError, csv.Error):
-        fits = False
-    if not fits or table.min() < 0:
+    found = records.confusion(folder)
+    if found is None or found.classes != facts.classes:
         raise ValueError(f"{file}: no table of the network's {len(facts.classes)} classes; delete it to have them counted anew")
-    return table
+    return found.table
 
 
 def look(predictor: Predictor, split: Split, classes: Iterable[int]) -> dict[int, Seen]:
