@@ -1,5 +1,6 @@
 """What the tests share: one cache, one thread, and the command line run inside the test's own process."""
 
+import gc
 import logging
 import os
 import runpy
@@ -15,6 +16,7 @@ from running import LEFT_OUT, REPOSITORY, Ran
 
 from cifar_lit import cli  # noqa: F401  registers the resolvers that conf/train.yaml uses
 
+gc.set_threshold(50_000, 20, 50)  # there is little garbage, and to look for it takes a tenth of the time
 yaml.SafeLoader = yaml.CSafeLoader  # the same, compiled: a configuration is fifty files, and is composed a thousand times
 
 

@@ -12,7 +12,8 @@ from importlib.util import find_spec
 
 import yaml
 
-yaml.SafeLoader = yaml.CSafeLoader  # as tests/conftest.py does
+gc.set_threshold(50_000, 20, 50)  # as tests/conftest.py does
+yaml.SafeLoader = yaml.CSafeLoader
 _before = dict(os.environ)
 MODULES = (
     "train", "cifar_lit.experiment", "cifar_lit.augment.per_image", "cifar_lit.callbacks.prune", "cifar_lit.cli.sweepers",

@@ -1,9 +1,11 @@
 """Values of the wrong type, found by the signatures of what will be called with them, before anything is."""
 
+import gc
 import inspect
 import types
 import typing
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -22,13 +24,26 @@ def check(cfg: DictConfig) -> None:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise UsageError(f"{missing[0]}: no value; give one with {missing[0]}=...")
-    for path, node in _targets(cfg, ""):
-        hints = _hints(node["_target_"])
+    with _imports():
+        called = [(path, node, _hints(node["_target_"])) for path, node in _targets(cfg, "")]
+    for path, node, hints in called:
         for name, value in node.items():
             allowed = _plain(hints.get(str(name)))
             if allowed and not isinstance(value, DictConfig) and not _fits(value, allowed):
                 words = " or ".join(_WORDS[kind] for kind in allowed)
                 raise UsageError(f"{path}{name!s}={value}: allowed is {words}")
+
+
+@contextmanager
+def _imports() -> Iterator[None]:
+    """Half a million objects come with torch and Lightning, to stay: nobody looks for garbage among them meanwhile."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _targets(node: Any, path: str) -> Iterator[tuple[str, DictConfig]]:
