@@ -23,8 +23,10 @@ SPEED = {"network": "SpeedNet", "widths": [8, 12, 16], "layers": [1, 1, 1], "num
 # Each family, and each of its ways through forward(); images of 32x32 but where a number says otherwise.
 FAMILIES = {
     "basic": (BASIC, 32),
-    "bottleneck": ({**BASIC, "block": "bottleneck", "dropout": 0.5}, 32),
-    "imagenet stem, max pool": ({**BASIC, "stem": "imagenet", "pool": "max"}, 48),
+    "bottleneck, imagenet stem, max pool": (
+        {**BASIC, "block": "bottleneck", "stem": "imagenet", "pool": "max", "dropout": 0.5},
+        48,
+    ),
     "whitening stem, drop path": ({**BASIC, "stem": "whitening", "drop_path": 0.5}, 32),
     "preact": ({"network": "PreActResNet", **SMALL, "block_dropout": 0.5, "drop_path": 0.5, "dropout": 0.5}, 32),
     "speednet": ({**SPEED, "dropout": 0.5}, 32),

@@ -10,6 +10,7 @@ from running import ANY_MODEL, TINY
 from torch._inductor.exc import InductorError
 
 from cifar_lit import checkpoint
+from cifar_lit.data import fixed_shape
 from cifar_lit.fast import FastTask
 from cifar_lit.graph import UNTIL_RECORDED
 from cifar_lit.loss import CrossEntropy
@@ -140,8 +141,9 @@ def test_what_is_recorded_before_training_leaves_nothing_behind(options, train, 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # torch's compiler warns of what it does itself
-def test_network_and_loss_compiled_give_the_weights_of_the_plain_task_to_rounding(train):
-    """And the second run of one process compiles nothing again."""
+def test_network_and_loss_compiled_give_the_weights_of_the_plain_task_to_rounding(train, monkeypatch):
+    """And the second run of one process compiles nothing again. Compiled batches are tested in tests/data/test_fixed_shape.py."""
+    monkeypatch.setattr(fixed_shape, "_compiled", lambda: fixed_shape.FixedShapeLoader.make)
     # A block is enough; batches of one length: another would be compiled anew.
     one_block = ["+model.layers=[1]", "+model.widths=[16]"]
     options = [*TINY, *one_block, "trainer.max_epochs=1", "trainer.max_steps=3", "data.eval_batch_size=50"]
