@@ -230,13 +230,13 @@ def test_a_run_that_had_reached_its_end_does_not_train_on(train, stop):
 def test_died_with_other_states(train, tmp_path, monkeypatch, options):
     from cifar_lit.task import Task
 
-    command = [*TINY, "trainer.max_epochs=4", *options]
+    command = [*TINY, "trainer.max_epochs=3", *options]
     whole = train(*command, folder="whole")
     assert whole.code == 0, whole.err
     original = Task.validation_step
 
     def dying(self, batch, batch_idx):
-        if self.current_epoch == 2:
+        if self.current_epoch == 1:
             raise Stop
         original(self, batch, batch_idx)
 

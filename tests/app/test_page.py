@@ -18,7 +18,6 @@ from running import completed
 
 from cifar_lit.app.__main__ import _of_its_data as of_its_data
 from cifar_lit.app.answers import about
-from cifar_lit.app.page import Answerer, card
 from cifar_lit.app.shelf import Shelf, find
 from cifar_lit.app.uploads import Uploads
 from cifar_lit.data import synthetic
@@ -29,15 +28,23 @@ pytestmark = pytest.mark.slow
 EVIL = "<img src=x onerror=alert(1)>"
 
 
+@pytest.fixture(scope="module")
+def page():
+    """With it comes gradio: four seconds, spent where these tests run and nowhere else."""
+    from cifar_lit.app import page
+
+    return page
+
+
 @pytest.fixture
-def answerer(tmp_path):
+def answerer(tmp_path, page):
     uploads = Uploads()
     make_bundle(tmp_path / "run" / "model")
-    yield Answerer(Shelf(find([tmp_path])[0]), uploads, [])
+    yield page.Answerer(Shelf(find([tmp_path])[0]), uploads, [])
     uploads.close()
 
 
-def sent(answerer: Answerer, data: bytes, name: str = "picture.png") -> dict:
+def sent(answerer, data: bytes, name: str = "picture.png") -> dict:
     path = answerer.uploads.folder / "sent"
     path.write_bytes(data)
     return file_object(str(path), name)
@@ -88,10 +95,10 @@ def test_a_network_that_breaks_while_served(answerer, tmp_path, capsys):
     assert "altered" in capsys.readouterr().err
 
 
-def test_everything_foreign_is_escaped(tmp_path):
+def test_everything_foreign_is_escaped(tmp_path, page):
     make_bundle(tmp_path, EVIL, classes=tuple(f"{EVIL}{index}" for index in range(10)), superclasses=(EVIL, EVIL))
     uploads = Uploads()
-    does = Answerer(Shelf(find([tmp_path])[0]), uploads, [])
+    does = page.Answerer(Shelf(find([tmp_path])[0]), uploads, [])
     try:
         for answer in (does.guess(sent(does, picture()), 0)[0], does.guess(sent(does, b"x", f"{EVIL}.png"), 0)[0],
                        does.explain(sent(does, picture()), 0), does.describe(0)[0]):  # fmt: skip
@@ -130,11 +137,11 @@ def test_examples_are_test_images_of_its_data(tmp_path):
     assert of_its_data(replace(facts, data="folder")) == []
 
 
-def test_card_without_its_table_for_machines(tmp_path):
-    assert card(make_bundle(tmp_path / "a", card="---\nlicense: mit\n---\n\n# Title\n---\nmore")) == "# Title\n---\nmore"
-    assert card(make_bundle(tmp_path / "b", card="# Title\n---\nmore")) == "# Title\n---\nmore"
+def test_card_without_its_table_for_machines(tmp_path, page):
+    assert page.card(make_bundle(tmp_path / "a", card="---\nlicense: mit\n---\n\n# Title\n---\nmore")) == "# Title\n---\nmore"
+    assert page.card(make_bundle(tmp_path / "b", card="# Title\n---\nmore")) == "# Title\n---\nmore"
     (tmp_path / "b" / "README.md").unlink()
-    assert card(tmp_path / "b") == "It has no model card."
+    assert page.card(tmp_path / "b") == "It has no model card."
 
 
 def test_bundles_are_found_newest_first_and_broken_ones_are_told(tmp_path):
