@@ -44,7 +44,7 @@ app: $(READY) ## the web page over the networks in runs/: make app ARGS="runs/qu
 	@$(PY) -m cifar_lit.app $(if $(filter command line environment,$(origin ARGS)),$(ARGS))
 
 test: $(READY) ## all tests; those on real images need CIFAR100_ROOT
-	@$(PY) -m compileall -q cifar_lit # once, where PYTHONDONTWRITEBYTECODE would have thirty processes do it
+	@$(PY) -m compileall -q cifar_lit # once, where PYTHONDONTWRITEBYTECODE would have every process do it
 	@$(PY) -m pytest -n $(WORKERS) --dist worksteal
 
 test-fast: $(READY) ## the tests without whole runs and hundreds of cases

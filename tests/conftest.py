@@ -17,7 +17,7 @@ from running import LEFT_OUT, REPOSITORY, Ran
 from cifar_lit import cli  # noqa: F401  registers the resolvers that conf/train.yaml uses
 
 gc.set_threshold(50_000, 20, 50)  # there is little garbage, and to look for it takes a tenth of the time
-yaml.SafeLoader = yaml.CSafeLoader  # the same, compiled: a configuration is fifty files, and is composed a thousand times
+yaml.SafeLoader = yaml.CSafeLoader  # in C: a configuration is many files, and hundreds of tests compose one
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

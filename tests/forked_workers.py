@@ -33,8 +33,8 @@ def _forked(command: list[str], keep_fds: Iterable[int], env: Mapping[str, str] 
     code = 1
     try:
         atexit._clear()  # what the parent does at its end
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         keep = {0, 1, 2, *map(int, keep_fds)}
         for descriptor in {int(name) for name in os.listdir("/proc/self/fd")} - keep:
             with suppress(OSError):  # that of the listing

@@ -240,7 +240,7 @@ def test_tables_are_the_files_of_the_run(tmp_path):
         "confused_pairs": (("true", "predicted", "images"), [["bee", "apple", 60], ["apple", "bee", 9]]),
         "calibration": (CALIBRATION, [[0, 0.5, 0, None, None, 50, 0.45, 0.4], [0.5, 1, 200, 0.8, 0.7, 150, 0.75, 0.8]]),
     }
-    uncalibrated = [row.rpartition(",")[0].rpartition(",")[0].rpartition(",")[0] + ",0,," for row in bins]
+    uncalibrated = [row.rsplit(",", 3)[0] + ",0,," for row in bins]
     (tmp_path / "calibration.csv").write_text("\n".join([",".join(CALIBRATION), *uncalibrated, ""]))
     found = {name: rows for name, _, rows in findings_tables(tmp_path)}
     assert found["calibration"] == [[0, 0.5, 0, None, None, None, None, None], [0.5, 1, 200, 0.8, 0.7, None, None, None]]
