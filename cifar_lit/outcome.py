@@ -32,7 +32,10 @@ def device_name(device: torch.device) -> str:
     """The device as people name it: the card, or the number of threads of a processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        return "cpu, 1 thread" if threads == 1 else f"cpu, {threads} threads"
+    return device.type
 
 
 @cache

@@ -114,7 +114,7 @@ def test_it_runs_jobs_in_processes_and_only_once(tmp_path, launcher):
     found = [runs.read_summary(tmp_path / "sweep" / str(job)) for job in range(3)]
     assert [(summary["status"], summary["seed"]) for summary in found] == [("finished", seed) for seed in (1, 2, 3)]
     threads = 1 if launcher in ("ray", "slurm") else cores_of(2)
-    assert {summary["device"] for summary in found} == {f"cpu, {threads} threads"}
+    assert {summary["device"] for summary in found} == {"cpu, 1 thread" if threads == 1 else f"cpu, {threads} threads"}
     out, _ = (second := sweep(tmp_path, launcher)).communicate(timeout=300)
     assert second.returncode == 0, out
     assert out.count("Finished before, not run again") == 3

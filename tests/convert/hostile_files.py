@@ -203,19 +203,21 @@ def bombs(steps=2_000_000):
         "modest_keys": modest,
         "too_many_steps": b"]" + b"N0" * steps + b".",  # the reader takes two million
     }
-    # In a zip the same reader reads them: a tenth is as deep for a recursion, and is read in a tenth of the time.
-    files = pickles | deep(steps // 4) | {f"{name}_zipped": zipped(data) for name, data in (pickles | deep(200_000)).items()}
+    # Fifty thousand deep is more than a recursion survives; the same reader reads what is in a zip.
+    files = pickles | deep(max(50_000, steps // 10))
+    files |= {f"{name}_zipped": zipped(data) for name, data in (pickles | deep(50_000)).items() if name != "too_many_steps"}
     files["deepest_calls"] = deep(steps)["deep_calls"]  # of them all the longest to read
     files["deflated"] = zipped(b"N.", [bytes(200 << 20)], zipfile.ZIP_DEFLATED)
     files["lzma"] = zipped(b"N.", [bytes(20 << 20)], zipfile.ZIP_LZMA)
     files["many_entries"] = zipped(b"N.", [b""] * 30_000)
     deep_module = b"cm\nNet\n)\x81}(" + text("_modules") + b"}" + text("a")
     files["deep_modules"] = deep_module * 3_000 + b"N" + b"sub" * 3_000 + b"."
-    blocks = {f"layer1.{n}.conv1.weight": torch.zeros(1, 1, 3, 3) for n in range(3_000)}
+    blocks = {f"layer1.{n}.conv1.weight": torch.zeros(1, 1, 3, 3) for n in range(steps // 700)}
     head = {"conv1.weight": torch.zeros(1, 3, 3, 3), "fc.weight": torch.zeros(5, 1)}
     one = {"layer1.0.conv1.weight": torch.zeros(1, 1, 3, 3)}
     files["many_blocks"] = torch_bytes({**head, **blocks})
-    files["many_stages"] = torch_bytes({**head, **{f"layer{n}.0.conv1.weight": torch.zeros(1, 1, 3, 3) for n in range(1, 1000)}})
+    stages = {f"layer{n}.0.conv1.weight": torch.zeros(1, 1, 3, 3) for n in range(1, steps // 2_000)}
+    files["many_stages"] = torch_bytes({**head, **stages})
     files["far_block"] = torch_bytes({**head, **one, "layer1.9999.conv1.weight": torch.zeros(1)})
     files["wide"] = torch_bytes({**head, "layer1.0.conv1.weight": torch.zeros(10_000_000, 0, 3, 3)})
     return files

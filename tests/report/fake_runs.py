@@ -33,7 +33,7 @@ def make_run(
     result = {
         "data": "cifar100", "validation": "test" if watched else "holdout",
         "params": 270_000 * (1 + len(str(config["model"])) % 4),
-        "device": "cpu, 1 threads", "experiment": "fake", "overrides": [f"seed={seed}"], "seed": seed, "config": config,
+        "device": "cpu, 1 thread", "experiment": "fake", "overrides": [f"seed={seed}"], "seed": seed, "config": config,
         "epochs": epochs, "train_seconds": seconds, "evaluated": "last" if watched else "best", "evaluated_epoch": epochs - 1,
         "train/acc": rows[-1]["train/acc"], "val/acc": test if watched else rows[-1]["val/acc"], "test/acc": test,
         "test/acc5": min(1.0, test + 0.25), "test/images": int(table.sum()), "gap": rows[-1]["train/acc"] - test,
