@@ -1,8 +1,6 @@
 """One training run, from composed objects to a run directory that says what it did."""
 
-import errno
 import logging
-import shutil
 import signal
 import threading
 import time
@@ -19,7 +17,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from cifar_lit import checkpoint, outcome, runs
+from cifar_lit import checkpoint, outcome, refusals, runs, steps
 from cifar_lit import logger as trackers
 from cifar_lit.augment.policy import Policy
 from cifar_lit.bundle import Facts
@@ -29,7 +27,8 @@ from cifar_lit.fast import FastTask
 from cifar_lit.mix import Mix
 from cifar_lit.model.registry import describe
 from cifar_lit.model.whitening import whitening_stems
-from cifar_lit.optim.sam import SAM
+from cifar_lit.optim.cycled import cycles
+from cifar_lit.runs.binding import binding, difference
 from cifar_lit.seeding import derive
 from cifar_lit.task import Task
 from cifar_lit.trainer import Trainer
@@ -91,57 +90,28 @@ class Experiment:
         )
         untrained = {"pretrained": False} if "pretrained" in getattr(self.model, "keywords", {}) else {}
         with torch.device("meta"):  # options are checked; no weight is allocated, or downloaded
-            shape = self.model(num_classes=2, **untrained)
-            for pixels in (self.images.sizes or {}).values():
-                try:
-                    shape(torch.empty(2, 3, pixels, pixels))
-                except RuntimeError as error:
-                    raise ValueError(f"data.sizes: images of {pixels} pixels a side are too small for this network") from error
-        self._check_room(sum(parameter.numel() for parameter in shape.parameters()))
+            self.shape = self.model(num_classes=2, **untrained)
+        refusals.images_that_do_not_fit(self.shape, "data.sizes", [(side, side) for side in (self.images.sizes or {}).values()])
+        refusals.too_little_room(self.folder, sum(parameter.numel() for parameter in self.shape.parameters()))
+        refusals.epochs_of_unlike_length(self.scheduler, self.images.batch_sizes)
         probe = self.optimizer(nn.Linear(2, 2))
+        refusals.sam_with(probe, self.lightning)
         steps_per_epoch, total_steps = self._lengths()
         self.scheduler(probe, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
-        if isinstance(probe, SAM):
-            if self.lightning.by_hand:
-                raise ValueError("optimizer=sam computes every step twice, which trainer=fast does not: use trainer=auto with it")
-            if self.lightning.accumulated > 1:
-                raise ValueError("optimizer=sam computes every step twice: use trainer.accumulate_grad_batches=1 with it")
-            if self.lightning.precision == "16-mixed":
-                raise ValueError("optimizer=sam cannot be used with 16-mixed; use trainer.precision=bf16-mixed")
+        self.momentum_cycles = cycles(probe)
+        steps.check_evaluations(self.lightning, self.images)
+        if self.images.side is not None:
+            self._check_size((self.images.side, self.images.side))
 
-    def _check_room(self, parameters: int) -> None:
-        """Refuse a disk without room for what a run keeps: four checkpoints of weights and momentum, and a bundle."""
-        needed = 4 * parameters * (4 * 2 + 1)
-        place = next(path for path in (self.folder.resolve(), *self.folder.resolve().parents) if path.exists())
-        free = shutil.disk_usage(place).free
-        if free < needed:
-            raise OSError(errno.ENOSPC, f"No space left: {free:,} bytes free, the run writes about {needed:,}", str(self.folder))
+    def _check_size(self, size: tuple[int, int]) -> None:
+        """Refuse images of a height and width that the network or the augmentation cannot take."""
+        own = self.images.training_images() // self.lightning.world_size
+        refusals.images_that_do_not_fit(self.shape, "data", [size])
+        refusals.batches_of_one(self.shape, size, self.images.course.lengths(own, 0))
+        self.augment.check(size)
 
     def _lengths(self) -> tuple[int, int]:
-        """Optimizer steps of the first epoch and of the run, by the sizes that the data promise."""
-        trainer, images = self.lightning, self.images
-        own = images.training_images() // trainer.world_size
-        limit, accumulated = trainer.limit_train_batches, trainer.accumulated
-        if trainer.max_epochs is None and trainer.max_steps < 0:
-            raise ValueError("a schedule needs an end: give trainer.max_epochs or trainer.max_steps")
-        if images.batch_sizes is not None and trainer.max_epochs is None:
-            raise ValueError("data.batch_sizes are by the share of the run: give trainer.max_epochs, so that it has a length")
-
-        def steps(epoch: int) -> int:
-            batches = len(images.course.lengths(own, epoch))
-            batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-            return -(-batches // accumulated)
-
-        if trainer.max_epochs is None:
-            images.epochs = trainer.max_steps / max(steps(0), 1)
-            return steps(0), trainer.max_steps
-        images.epochs = trainer.max_epochs
-        constant = images.batch_sizes is None
-        total = trainer.max_epochs * steps(0) if constant else sum(steps(epoch) for epoch in range(trainer.max_epochs))
-        if 0 <= trainer.max_steps < total:
-            images.epochs *= trainer.max_steps / total if constant else 1
-            total = trainer.max_steps
-        return steps(0), total
+        return steps.lengths(self.lightning, self.images, self.lightning.accumulated)
 
     def run(self) -> float | None:
         """Train, test, and write the run directory. Returns the objective; None where it was not measured."""
@@ -157,14 +127,19 @@ class Experiment:
         log.info("Run %s in %s", self.name, self.folder)
         log.info("Device: %s; precision %s", outcome.device_name(device), trainer.precision)
         self.images.place = Place(device, trainer.global_rank, trainer.world_size)
+        for typed in self._ignored():
+            log.warning("%s is not used: the schedule moves the momentum (scheduler.cycle_momentum=false does not)", typed)
         self.images.setup()
-        task = self._task(saved)
+        assert self.images.dataset is not None
+        self._check_size(self.images.dataset.test.images.shape[1:3])
+        config = runs.read_config(self.folder)
+        task = self._task(saved, config)
         facts = outcome.facts(self.images, task, trainer) | {
             "experiment": self.name,
             "overrides": self.overrides,
             "seed": self.seed,
         }
-        config = runs.read_config(self.folder) | {"params": facts["params"], "git": facts["git"]}
+        config |= {"params": facts["params"], "git": facts["git"]}
         facts["config"] = runs.settings(config)
         summary = facts | {"status": "failed"}
         runs.begin(self.folder)
@@ -195,6 +170,11 @@ class Experiment:
             outcome.say(summary, self.folder)
         return summary[self.objective]
 
+    def _ignored(self) -> list[str]:
+        """What was typed and a cycle of the momentum replaces."""
+        names = ("optimizer.momentum", "optimizer.betas") if self.momentum_cycles else ()
+        return [typed for typed in self.overrides if typed.lstrip("+").startswith(names)] if names else []
+
     def _saved(self) -> Path | None:
         """The checkpoint to go on from. Raises CheckpointError where one was asked for and is not whole."""
         if self.resume is None:
@@ -203,18 +183,19 @@ class Experiment:
             return None
         found = Path(self.resume) if self.resume.endswith(".ckpt") else checkpoint.latest(self.folder / "checkpoints")
         if found is not None:
-            self._compare(checkpoint.read(found), found)
+            self._compare(checkpoint.read(found), found, runs.read_config(self.folder))
             log.info("Resuming from %s", found)
         elif (self.folder / runs.METRICS).exists():
             log.info("Nothing was saved before the run stopped: starting at the beginning")
         return found
 
-    def _task(self, saved: Path | None) -> Task:
+    def _task(self, saved: Path | None, config: dict[str, Any] | None = None) -> Task:
         dataset, trainer = self.images.dataset, self.lightning
         assert dataset is not None
         description = describe(self.model, num_classes=len(dataset.classes))
-        if saved is not None and checkpoint.read(saved)["facts"]["network"] != description:
-            raise checkpoint.CheckpointError(f"{saved} is of other data: this run has {len(dataset.classes)} classes")
+        steps_per_epoch, total_steps = self._lengths()
+        if saved is not None:
+            self._compare_data(checkpoint.read(saved), saved, description, total_steps)
         facts = Facts(
             title=self.name,
             data=dataset.name,
@@ -230,7 +211,6 @@ class Experiment:
         net = self.model(num_classes=len(dataset.classes))
         for stem in whitening_stems(net):
             stem.fit(self.images.sample(_STEM_IMAGES))
-        steps_per_epoch, total_steps = self._lengths()
         self.images.in_graph, self.images.compiled = trainer.graph and self.mix is None, trainer.compile
         options: dict[str, Any] = {
             "net": net,
@@ -243,6 +223,7 @@ class Experiment:
             "steps_per_epoch": steps_per_epoch,
             "superclass_of": dataset.superclass_of,
             "facts": facts.plain(),
+            "shared": {"settings": binding(config or {}), "data_fingerprint": dataset.fingerprint or None},
             "seed": self.seed,
             "test_time_flip": self.test_time_flip,
             "channels_last": trainer.channels_last,
@@ -258,15 +239,29 @@ class Experiment:
             **options,
         )
 
-    def _compare(self, contents: dict[str, Any], saved: Path) -> None:
-        """Refuse a checkpoint of another network, or of a run of another length: its schedule would not fit."""
-        about = contents.get("facts") or {}
-        theirs = about.get("network") or {}
+    def _compare(self, contents: dict[str, Any], saved: Path, config: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another network, or of a run with other settings. Raises CheckpointError."""
+        theirs = (contents.get("facts") or {}).get("network") or {}
         own = describe(self.model, num_classes=theirs.get("num_classes", 2))  # how many there are is known later
         if theirs != own:
             differing = sorted(key for key in {*own, *theirs} if theirs.get(key) != own.get(key))
             raise checkpoint.CheckpointError(f"{saved} is of another network: {', '.join(differing)} differ")
-        _, total_steps = self._lengths()
+        settings = (contents.get("shared") or {}).get("settings")
+        if settings and config and (other := difference(settings, binding(config))):
+            raise checkpoint.CheckpointError(f"{saved} is of a run with {other}: resume it as it was, or start a new run")
+
+    def _compare_data(self, contents: dict[str, Any], saved: Path, network: dict[str, Any], total_steps: int) -> None:
+        """Refuse a checkpoint of other images, or of a run of another length: its schedule would not fit."""
+        dataset = self.images.dataset
+        assert dataset is not None
+        about = contents.get("facts") or {}
+        theirs, own = (contents.get("shared") or {}).get("data_fingerprint"), dataset.fingerprint or None
+        same = about["network"] == network and about["data"] == dataset.name and (not theirs or not own or theirs == own)
+        if not same:
+            raise checkpoint.CheckpointError(
+                f"{saved} is of other images ({about['data']}, {about['network']['num_classes']} classes) than these"
+                f" ({dataset.name}, {len(dataset.classes)} classes): a run goes on with the same, or begins anew"
+            )
         if contents.get("total_steps") != total_steps:
             raise checkpoint.CheckpointError(
                 f"{saved} is of a run of {contents.get('total_steps')} steps on {about.get('data')} images, this one has"

@@ -158,7 +158,7 @@ class FastTask(Task):
         return (counted(loss.detach(), logits.detach(), dominant(targets), top5=False),)
 
     def _clip(self) -> None:
-        if self.clip is None:
+        if not self.clip:  # 0 is none, as it is to Lightning
             return
         if self.clip_algorithm == "norm":
             nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)

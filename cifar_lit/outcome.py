@@ -3,6 +3,7 @@
 import logging
 import math
 import platform
+import re
 import subprocess
 from functools import cache
 from importlib.metadata import version
@@ -24,6 +25,7 @@ from cifar_lit.trainer import Trainer
 log = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "torchvision", "lightning", "albumentations", "numpy")
+_OF_THIS_MACHINE = re.compile(r"^resume=|=[\"']?(~|/|[A-Za-z]:\\)")  # overrides that are paths
 # R1 ended 10.78 points apart, and called it over-fitting.
 _GAP = 0.10
 
@@ -109,14 +111,16 @@ def measure(
         logits, labels = task.evaluation.compute()
         # Each process tested every so-manieth image, and they were put one after the other.
         order = np.concatenate([np.arange(rank, len(labels), trainer.world_size) for rank in range(trainer.world_size)])
-        findings.write(folder, images.dataset, task.confusion, logits, labels, order, task.temperature)
+        temperature = None if task.test_time_flip else task.temperature  # which is of one view
+        findings.write(folder, images.dataset, task.confusion, logits, labels, order, temperature)
         curves.draw(rows, folder / "curves.png")
         bundle.save(folder / "model", task.net.state_dict(), *_shipped(task, summary, folder))
     return summary
 
 
 def _shipped(task: Task, summary: dict[str, Any], folder: Path) -> tuple[Facts, str]:
-    """The facts and the card of a run's bundle."""
+    """The facts and the card of a run's bundle, which is given away: they do not say where files lie on this machine."""
+    summary = summary | {"overrides": [typed for typed in summary["overrides"] if not _OF_THIS_MACHINE.search(typed)]}
     about = (
         "experiment", "overrides", "seed", "validation", "evaluated", "evaluated_epoch", "test_time_flip", "precision", "git",
         "versions",
@@ -126,7 +130,7 @@ def _shipped(task: Task, summary: dict[str, Any], folder: Path) -> tuple[Facts, 
         | {
             "temperature": task.temperature,
             "metrics": {name: value for name, value in summary.items() if "/" in name and _is_measured(value)},
-            "origin": {name: summary[name] for name in about} | {"run": str(folder)},
+            "origin": {name: summary[name] for name in about} | {"run": "/".join(folder.absolute().parts[-2:])},
         }
     )
     return facts, card.write(facts, summary)
@@ -146,6 +150,8 @@ def _take_weights(task: Task, trainer: Trainer, folder: Path, which: str) -> tup
             return "best", int(contents["epoch"])
         except checkpoint.CheckpointError as error:
             log.warning("%s; testing the last weights instead", error)
+    if which == "best" and not best.exists():
+        log.warning("No epoch was validated: there is no best one, and the last weights are tested")
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, EMA):
             task.net.load_state_dict(callback.average)
@@ -198,6 +204,8 @@ def _weights_words(summary: dict[str, Any]) -> str:
     epoch, images = summary["evaluated_epoch"] + 1, f"{summary['data']} test images"
     if summary.get("test_time_flip"):
         images += ", each averaged with its mirror image,"
+    if summary.get("validations") == 0:
+        return f"Test: the weights of epoch {epoch}, the last; no epoch was validated, and the {images} were looked at once, now."
     if summary["validation"] == "holdout":
         chosen = "with the best validation accuracy" if summary["evaluated"] == "best" else "that came last"
         return f"Test: the weights of epoch {epoch}, {chosen}; the {images} were looked at once, now."

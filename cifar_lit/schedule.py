@@ -5,6 +5,7 @@ and returns a torch scheduler. All take a linear warm-up, from `warmup_from` tim
 `warmup_steps`, `warmup_epochs` and `warmup_fraction` (of the whole run).
 """
 
+import math
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -20,11 +21,12 @@ def warmup_length(total_steps: int, steps_per_epoch: int, *, steps: int, epochs:
     used = {name: value for name, value in given.items() if value}
     if len(used) > 1:
         raise ValueError(f"give one of {', '.join(given)}, not {' and '.join(used)}")
+    typed = "".join(f"scheduler.{name}={value}" for name, value in used.items())
     if any(value < 0 for value in given.values()):
-        raise ValueError(f"a warm-up cannot be negative: {used}")
+        raise ValueError(f"{typed}: a warm-up cannot be negative")
     length = round(steps + epochs * steps_per_epoch + fraction * total_steps)
     if length >= total_steps:
-        raise ValueError(f"{used} is {length} warm-up steps, of a run of {total_steps}: make it shorter")
+        raise ValueError(f"{typed} is {length} warm-up steps, of a run of {total_steps}: make it shorter")
     return length
 
 
@@ -33,10 +35,18 @@ def peaks(optimizer: Optimizer) -> list[float]:
     return [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
 
 
-def _floor(optimizer: Optimizer, final_fraction: float) -> float:
+def _half_cosines(optimizer: Optimizer, final_fraction: float, share: Callable[[int], float]) -> LRScheduler:
+    """Every group from its own lr to final_fraction of it. share: of the half cosine, what is behind after so many steps.
+
+    torch's own cosines end at one lr, the same for all groups.
+    """
     if not 0.0 <= final_fraction <= 1.0:
         raise ValueError(f"scheduler.final_fraction={final_fraction} is a share of the peak: allowed is 0 to 1")
-    return final_fraction * max(peaks(optimizer))
+
+    def factor(step: int) -> float:
+        return final_fraction + (1.0 - final_fraction) * (1.0 + math.cos(math.pi * share(step))) / 2
+
+    return torch_schedulers.LambdaLR(optimizer, factor)
 
 
 def warmed(shape: Callable[..., LRScheduler]) -> Callable[..., LRScheduler]:
@@ -79,9 +89,17 @@ def onecycle(
     final_div_factor: float,
     anneal_strategy: str,
     cycle_momentum: bool,
+    base_momentum: float,
+    max_momentum: float,
 ) -> LRScheduler:
-    """One cycle (Smith & Topin 2018): from lr / div_factor up to lr, then down to lr / div_factor / final_div_factor."""
+    """One cycle (Smith & Topin 2018): from lr / div_factor up to lr, then down to lr / div_factor / final_div_factor.
+
+    Where the optimizer has a momentum, and unless cycle_momentum is false, it goes from max_momentum down to
+    base_momentum and back, whatever the optimizer was given.
+    """
     momentum = any(group.get("momentum") or "betas" in group for group in optimizer.param_groups)  # a momentum of 0 is none
+    if cycle_momentum and momentum and not {"momentum", "betas"} & set(optimizer.defaults):
+        raise ValueError(f"the momentum of {type(optimizer).__name__} cannot be cycled: use scheduler.cycle_momentum=false")
     if pct_start * total_steps == 1.0:
         pct_start *= 1 - 1e-9  # torch divides by the length of the rise less one step
     return torch_schedulers.OneCycleLR(
@@ -93,14 +111,15 @@ def onecycle(
         final_div_factor=final_div_factor,
         anneal_strategy=anneal_strategy,  # type: ignore[arg-type]
         cycle_momentum=cycle_momentum and momentum,
+        base_momentum=base_momentum,
+        max_momentum=max_momentum,
     )
 
 
 @warmed
 def cosine(optimizer: Optimizer, total_steps: int, steps_per_epoch: int, *, final_fraction: float) -> LRScheduler:
     """Half a cosine from lr to final_fraction * lr (Loshchilov & Hutter 2017, without restarts)."""
-    floor = _floor(optimizer, final_fraction)
-    return torch_schedulers.CosineAnnealingLR(optimizer, T_max=total_steps, eta_min=floor)
+    return _half_cosines(optimizer, final_fraction, lambda step: step / total_steps)
 
 
 @warmed
@@ -111,8 +130,18 @@ def warm_restarts(
     period = round(first_epochs * steps_per_epoch)
     if period < 1:
         raise ValueError(f"scheduler.first_epochs={first_epochs} is less than one step")
-    floor = _floor(optimizer, final_fraction)
-    return torch_schedulers.CosineAnnealingWarmRestarts(optimizer, T_0=period, T_mult=growth, eta_min=floor)
+    if growth < 1:
+        raise ValueError(f"scheduler.growth={growth}: allowed is 1 or more")
+
+    def share(step: int) -> float:
+        if growth == 1:
+            return step % period / period
+        length = period
+        while step >= length:
+            step, length = step - length, length * growth
+        return step / length
+
+    return _half_cosines(optimizer, final_fraction, share)
 
 
 @warmed

@@ -47,6 +47,7 @@ class Task(L.LightningModule):
         steps_per_epoch: int,
         superclass_of: tuple[int, ...] = (),
         facts: dict[str, Any] | None = None,
+        shared: dict[str, Any] | None = None,
         seed: int = 0,
         test_time_flip: bool = False,
         channels_last: bool = False,
@@ -55,10 +56,11 @@ class Task(L.LightningModule):
         """optimizer(net) and scheduler(optimizer, total_steps=..., steps_per_epoch=...) are called when training starts;
         steps are the optimizer's, of the run and of its first epoch.
 
-        facts: what a bundle says of the network and its images, plain values, kept in every checkpoint. test_time_flip:
-        test on the mean of the logits of an image and its mirror image. channels_last: memory layout of weights and images.
-        compiled_shapes: of the batches of the run; where there are any, network and loss go through torch.compile, and
-        are compiled for each before the clock of training starts.
+        facts: what a bundle says of the network and its images, plain values, kept in every checkpoint. shared: what a run
+        that goes on from a checkpoint has to share with it, kept there too. test_time_flip: test on the mean of the logits
+        of an image and its mirror image. channels_last: memory layout of weights and images. compiled_shapes: of the batches
+        of the run; where there are any, network and loss go through torch.compile, and are compiled for each before the
+        clock of training starts.
         """
         super().__init__()
         self.net = net.to(memory_format=torch.channels_last) if channels_last else net
@@ -66,7 +68,7 @@ class Task(L.LightningModule):
         self.optimizer, self.scheduler = optimizer, scheduler
         self.mix = mix
         self.num_classes = num_classes
-        self.facts = facts or {}
+        self.facts, self.shared = facts or {}, shared or {}
         self.stopped = False
         self.diverged = False
         self.seed = seed
@@ -195,7 +197,7 @@ class Task(L.LightningModule):
             scheduler.step()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["facts"] = self.facts
+        checkpoint["facts"], checkpoint["shared"] = self.facts, self.shared
         checkpoint["total_steps"] = self.total_steps
         checkpoint["stopped"] = self.trainer.should_stop
 

@@ -41,6 +41,11 @@ def computes_bfloat16() -> bool:
     return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
+# Lightning's short names.
+_PRECISIONS = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "64-true"}
+_BY_HAND = ("bf16-mixed", "32-true")  # of the others some scale gradients, and some want weights or images of their own kind
+
+
 def resolve_precision(precision: str | int, accelerator: str) -> str:
     """`auto` -> 16-mixed on CUDA and 32-true elsewhere; `fastest` -> bf16-mixed where that is fast, else 32-true.
 
@@ -50,11 +55,12 @@ def resolve_precision(precision: str | int, accelerator: str) -> str:
         return "16-mixed" if accelerator == "cuda" else "32-true"
     if precision == "fastest":
         return "bf16-mixed" if accelerator == "cuda" or (accelerator == "cpu" and computes_bfloat16()) else "32-true"
-    if str(precision) in ("16-mixed", "16") and accelerator == "cpu":
+    name = _PRECISIONS.get(str(precision), str(precision))
+    if name == "16-mixed" and accelerator == "cpu":
         raise ValueError(f"trainer.precision={precision} needs a GPU; on the CPU use 32-true, or bf16-mixed")
-    if str(precision) == "16-true":
+    if name == "16-true":
         raise ValueError("trainer.precision=16-true gives NaN for these networks; use 16-mixed or bf16-mixed")
-    return str(precision)
+    return name
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -103,7 +109,7 @@ class Trainer(L.Trainer):
             raise ValueError(f"trainer.max_steps={max_steps}: allowed is 1 or more, or -1 for no limit")
         if accumulate_grad_batches < 1:
             raise ValueError(f"trainer.accumulate_grad_batches={accumulate_grad_batches}: allowed is 1 or more")
-        if (gradient_clip_val or 0.0) < 0.0:
+        if gradient_clip_val is not None and not gradient_clip_val >= 0.0:  # NaN neither
             raise ValueError(f"trainer.gradient_clip_val={gradient_clip_val}: allowed is 0 or more, or null")
         if gradient_clip_algorithm not in ("norm", "value"):
             raise ValueError(f"trainer.gradient_clip_algorithm={gradient_clip_algorithm}: allowed is norm, value")
@@ -115,8 +121,15 @@ class Trainer(L.Trainer):
             raise ValueError("trainer.deterministic and trainer.benchmark: the fastest algorithm is not always the same one")
         accelerator = resolve_accelerator(accelerator)
         precision = resolve_precision(precision, accelerator)
-        if by_hand and precision == "16-mixed":
-            raise ValueError("trainer.precision=16-mixed scales its gradients: by_hand takes bf16-mixed or 32-true")
+        if by_hand and precision not in _BY_HAND:
+            raise ValueError(
+                f"trainer.precision={precision}: steps by hand, as trainer=fast takes them, are {' or '.join(_BY_HAND)}"
+            )
+        if max_epochs is not None and (check_val_every_n_epoch or 1) > max_epochs:
+            raise ValueError(
+                f"trainer.check_val_every_n_epoch={check_val_every_n_epoch} of trainer.max_epochs={max_epochs}: no epoch would be"
+                f" validated; allowed is 1 to {max_epochs}"
+            )
         if accelerator == "cpu":
             keep_freed_memory()
         if devices in (1, "1"):  # Lightning says so wherever Slurm is installed; one process needs no srun

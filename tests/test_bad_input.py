@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from running import ANY_MODEL, TINY, Ran
 
-from cifar_lit.data.module import ImageData
+from cifar_lit.data.sources import CIFAR100, Folder, Synthetic
 from cifar_lit.experiment import Experiment
 
 
@@ -19,7 +19,7 @@ def untouched(monkeypatch):
     def never(*_args, **_kwargs):
         raise AssertionError("slow work before the refusal")
 
-    for module in ImageData.__subclasses__():
+    for module in (CIFAR100, Folder, Synthetic):
         monkeypatch.setattr(module, "read", never)
     monkeypatch.setattr(Experiment, "run", never)
 
@@ -86,6 +86,11 @@ def assert_refused(ran: Ran, *words: str) -> None:
         ("trainer.accumulate_grad_batches=two", ["accumulate_grad_batches", "two"]),
         ("scheduler.warmup_steps=some", ["scheduler.warmup_steps", "some"]),
         ("trainer.benchmark=true", ["deterministic"]),
+        ("trainer.check_val_every_n_epoch=3", ["check_val_every_n_epoch=3", "1 to 2"]),
+        ("trainer.limit_test_batches=0.1", ["trainer.limit_test_batches=0.1", "one of its 1 batches"]),
+        ("trainer.limit_test_batches=0", ["trainer.limit_test_batches=0", "ends with its test"]),
+        ("trainer.limit_val_batches=0.4", ["trainer.limit_val_batches=0.4", "one of its 1 batches"]),
+        ("trainer.limit_train_batches=0.01", ["trainer.limit_train_batches=0.01", "no batch"]),
         ("objective=test/acc", ["objective=test/acc", "val/acc, val/acc_best, train/acc"]),
         ("objective=val/loss", ["objective=val/loss", "val/acc, val/acc_best, train/acc"]),
         ("evaluate=final", ["evaluate=final", "best"]),
@@ -113,7 +118,12 @@ def test_values(train, untouched, argument, words):
         (["mix=mixup", "mix.p=-0.1"], ["mix.p=-0.1"]),
         (["optimizer=sam", "trainer.accumulate_grad_batches=2"], ["sam", "accumulate"]),
         (["optimizer=sam", "trainer.by_hand=true"], ["sam", "trainer=fast"]),
-        (["model=speednet", "data.sizes={0.0:8}"], ["data.sizes", "8 pixels"]),
+        (["model=speednet", "data.sizes={0.0:8}"], ["data.sizes", "8x8 pixels"]),
+        (["model=speednet", "data.image_size=8"], ["data: ", "8x8 pixels"]),
+        (["augment=cutout", "data.image_size=8"], ["Erase", "8x8 images"]),
+        (["data.image_size=8", "data.batch_size=499"], ["the last batch of an epoch", "1 image", "drop_last"]),
+        (["scheduler=step", "data.batch_sizes={0.0:25,0.5:50}"], ["scheduler.every_epochs", "data.batch_sizes"]),
+        (["-m", "resume=runs/a/last.ckpt", "seed=1,2"], ["resume=<path>", "hydra.sweep.dir"]),
         (
             ["model=speednet", "experiment=speedrun", "data.sizes={0.0:20,0.5:32}"],
             ["data.sizes: the recipe", "'~data.sizes' '+data.sizes={...}'"],
@@ -123,7 +133,7 @@ def test_values(train, untouched, argument, words):
         (["augment=trivial", "data.engine=device"], ["device", "batched"]),
         (["augment.crop.padding=-1"], ["padding"]),
         (["trainer.max_epochs=null", "trainer.max_steps=-1"], ["end"]),
-        (["trainer.limit_train_batches=0"], ["0 steps"]),
+        (["trainer.limit_train_batches=0"], ["no batch to train on"]),
         (["-m", "trainer=ddp"], ["DDP"]),
         (["data=folder"], ["data.root"]),
         (["data=folder", "data.root=absent"], ["absent"]),
@@ -184,7 +194,7 @@ def test_unwritable_run_directory(train, untouched, tmp_path):
 
 
 def test_a_disk_without_room_is_refused_at_once(train, untouched, monkeypatch):
-    monkeypatch.setattr("cifar_lit.experiment.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 400_000))
+    monkeypatch.setattr("cifar_lit.refusals.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 400_000))
     assert_refused(train(*TINY), "No space left", "400,000 bytes free")
 
 
@@ -196,7 +206,7 @@ def test_a_disk_that_fills_up(train, monkeypatch):
 
     monkeypatch.setattr("cifar_lit.checkpoint.torch.save", short)
     monkeypatch.setattr("cifar_lit.checkpoint.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 0))
-    monkeypatch.setattr("cifar_lit.experiment.Experiment._check_room", lambda *_: None)
+    monkeypatch.setattr("cifar_lit.refusals.too_little_room", lambda *_: None)
     ran = train(*TINY)
     assert ran.code == 1
     assert "No space left" in ran.err

@@ -2,6 +2,7 @@
 
 import pickle
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import torch
 from running import TINY
 from test_bad_input import assert_refused
 
+from cifar_lit import runs
+from cifar_lit.data import synthetic
 from cifar_lit.data.module import ImageData
 
 
@@ -79,7 +82,31 @@ def test_a_checkpoint_of_another_network_or_length(train, finished_run, tmp_path
     away.write_bytes((finished_run / "checkpoints" / "last.ckpt").read_bytes())
     monkeypatch.setattr(ImageData, "setup", lambda *_: pytest.fail("data were read before the refusal"))
     assert_refused(train(*TINY, f"resume={away}", "model=resnet20", folder="second"), "another network")
-    assert_refused(train(*TINY, f"resume={away}", "trainer.max_epochs=5", folder="third"), "20 steps", "50")
+    assert_refused(train(*TINY, f"resume={away}", "trainer.max_epochs=5", folder="third"), "trainer.max_epochs=2, not 5")
+    assert_refused(train(*TINY, f"resume={away}", "optimizer.lr=0.01", folder="fourth"), "optimizer.lr=0.1, not 0.01")
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_other_images(train, finished_run, tmp_path, monkeypatch):
+    """Of the same number and classes, so that the run could go on."""
+    monkeypatch.setattr("cifar_lit.data.synthetic.load", replaced(synthetic.load, name="folder"))
+    ran = train(f"resume={finished_run}", folder="")
+    assert ran.code == 1
+    assert "is of other images (synthetic, 100 classes) than these (folder, 100 classes)" in ran.err
+
+
+def replaced(load, **facts):
+    return lambda *given, **options: replace(load(*given, **options), **facts)
+
+
+@pytest.mark.slow
+def test_what_a_resume_changed_is_in_the_record(train, finished_run):
+    changed = ["test_time_flip=true", "callbacks=ema"]
+    assert train(f"resume={finished_run}", *changed, folder="").code == 0
+    summary = runs.read_summary(finished_run)
+    assert summary["test_time_flip"] is summary["config"]["test_time_flip"] is True
+    assert "callbacks.ema.decay" in summary["config"]
+    assert set(changed) < set(runs.read_overrides(finished_run)) and "model=resnet8" in runs.read_overrides(finished_run)
 
 
 @pytest.mark.slow

@@ -148,6 +148,12 @@ def test_what_is_typed_wins_over_a_recipe():
     assert cfg.optimizer.lr == 0.5
 
 
+def test_debug_is_short_whatever_a_recipe_says():
+    cfg = composed("experiment=resnet18_sgd", "trainer=debug")
+    assert cfg.trainer.max_steps == 6 and cfg.trainer._target_ == "cifar_lit.trainer.Trainer"
+    assert cfg.scheduler._target_ == "cifar_lit.schedule.cosine" and cfg.scheduler.warmup_epochs == 0
+
+
 def test_several_callbacks_at_once():
     assert {"ema", "early_stopping", "checkpoints"} <= set(composed("callbacks=[ema,early_stopping]").callbacks)
 

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import warnings
 
 import pytest
@@ -44,7 +45,7 @@ def assert_alike(one, other):
     "options",
     [
         [],
-        [LINEAR],  # the graph's own loader and tensors, without a graph
+        [LINEAR, "trainer.gradient_clip_val=0"],  # the graph's own loader and tensors, without a graph; clipped not at all
         [LINEAR, "data.sizes={0.0:16,0.5:24}", "data.batch_sizes={0.0:25,0.5:50}", "augment=crop_flip_alternating"],
         ["augment=enhanced", "mix=cutmix", "loss=label_smoothing", "model.dropout=0.2"],
         ["trainer.accumulate_grad_batches=3", "trainer.gradient_clip_val=0.5", "optim=adamw_cosine"],
@@ -197,6 +198,7 @@ def test_precision():
     assert resolve_precision("fastest", "cuda") == "bf16-mixed"
     assert resolve_precision("fastest", "mps") == "32-true"
     assert resolve_precision("fastest", "cpu") == ("bf16-mixed" if computes_bfloat16() else "32-true")
+    assert [resolve_precision(name, "cuda") for name in (16, "bf16", 32)] == ["16-mixed", "bf16-mixed", "32-true"]
 
 
 @pytest.mark.parametrize(
@@ -205,6 +207,9 @@ def test_precision():
         ({"graph": True}, "use trainer=fast"),
         ({"compile": "maybe"}, "trainer.compile=maybe"),
         ({"gradient_clip_algorithm": "sum"}, "allowed is norm, value"),
+        ({"gradient_clip_val": math.nan}, "trainer.gradient_clip_val=nan: allowed is 0 or more"),
+        ({"by_hand": True, "precision": "bf16-true"}, "trainer.precision=bf16-true: .* bf16-mixed or 32-true"),
+        ({"max_epochs": 2, "check_val_every_n_epoch": 3}, "no epoch would be validated; allowed is 1 to 2"),
     ],
 )
 def test_bad_options(options, message):

@@ -6,10 +6,12 @@ import torch
 from torch.optim import lr_scheduler as theirs
 
 from cifar_lit import schedule
+from cifar_lit.optim.muon import MuonSGD
 from cifar_lit.trainer import AtomicCheckpointIO
 
 PEAK, STEPS_PER_EPOCH = 0.1, 5
-ONECYCLE = {"pct_start": 0.3, "div_factor": 25.0, "final_div_factor": 1000.0, "anneal_strategy": "cos", "cycle_momentum": True}
+ONECYCLE = {"pct_start": 0.3, "div_factor": 25.0, "final_div_factor": 1000.0, "anneal_strategy": "cos"}
+ONECYCLE |= {"cycle_momentum": True, "base_momentum": 0.85, "max_momentum": 0.95}
 SCHEDULES = {
     "onecycle": partial(schedule.onecycle, **ONECYCLE),
     "cosine": partial(schedule.cosine, final_fraction=0.01),
@@ -86,6 +88,22 @@ def test_each_equals_torch():
         assert run(name, total) == pytest.approx(rates(optimizer, make(optimizer), total), abs=1e-12), name
 
 
+@pytest.mark.parametrize("name", ["cosine", "warm_restarts"])
+def test_each_group_ends_at_its_own_share_of_its_peak(name):
+    groups = [{"params": [torch.nn.Parameter(torch.ones(1))], "lr": lr} for lr in (0.06, 0.36)]
+    optimizer = torch.optim.SGD(groups, lr=PEAK)
+    options = {"first_epochs": 4, "growth": 1} if name == "warm_restarts" else {}
+    scheduler = getattr(schedule, name)(optimizer, total_steps=20, steps_per_epoch=5, final_fraction=0.5, **options)
+    found = []
+    for _ in range(20):
+        found.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        scheduler.step()
+    assert found[0] == [0.06, 0.36] and found[10] == pytest.approx([0.045, 0.27])
+    assert all(rest == pytest.approx(6 * muon) for muon, rest in found)
+    assert min(muon for muon, _ in found) == pytest.approx(0.03, abs=3e-4)
+
+
 def test_by_hand():
     cosine = run("cosine", 100)
     assert cosine[0] == PEAK and cosine[50] == pytest.approx(0.0505) and cosine[99] == pytest.approx(0.001, abs=1e-4)
@@ -109,6 +127,11 @@ def test_onecycle_cycles_momentum_where_there_is_one():
     SCHEDULES["onecycle"](kept, total_steps=10, steps_per_epoch=5, cycle_momentum=False)
     assert kept.param_groups[0]["momentum"] == 0.9
     made("onecycle", torch.optim.Adagrad([torch.nn.Parameter(torch.ones(1))], lr=PEAK), 10)
+    narrow = sgd()
+    SCHEDULES["onecycle"](narrow, total_steps=10, steps_per_epoch=5, max_momentum=0.8)
+    assert narrow.param_groups[0]["momentum"] == 0.8
+    with pytest.raises(ValueError, match=r"momentum of MuonSGD .*scheduler.cycle_momentum=false"):
+        made("onecycle", MuonSGD(torch.nn.Linear(2, 2).parameters(), lr=PEAK), 10)
 
 
 @pytest.mark.parametrize("algorithm", [torch.optim.SGD, torch.optim.RMSprop])

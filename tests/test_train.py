@@ -7,8 +7,9 @@ import pytest
 import torch
 from running import ANY_MODEL, TINY, TRAIN, completed
 
-from cifar_lit import checkpoint, runs
+from cifar_lit import bundle, checkpoint, runs
 from cifar_lit.callbacks.metrics_file import COLUMNS
+from cifar_lit.runs import records
 
 pytestmark = pytest.mark.slow  # trains
 
@@ -200,6 +201,11 @@ def test_quickstart_falls_back_aloud_and_nothing_else_does(train, tmp_path, monk
     small += [f"data.root={tmp_path / 'none'}"]
     ran = train("experiment=quickstart", *small)
     assert ran.code == 0, ran.err
+    (ran.folder / "summary.json").unlink()  # killed, say
+    again = train(f"resume={ran.folder}", folder="")
+    assert (again.code, again.err) == (0, "") and "Resuming from" in again.out
+    origin = bundle.read(ran.folder / "model").origin
+    assert origin["run"] == f"{tmp_path.name}/run" and not [typed for typed in origin["overrides"] if str(tmp_path) in typed]
     assert "TRAINING ON SYNTHETIC IMAGES INSTEAD" in ran.out
     assert runs.read_summary(ran.folder)["data"] == "synthetic"
     assert train("experiment=ft3", *small, folder="other").code == 1
@@ -260,6 +266,7 @@ def test_time_flip_is_named_wherever_the_accuracy_is(train):
     ran = train(*TINY, "trainer.max_epochs=1", "test_time_flip=true")
     assert ran.code == 0, ran.err
     assert runs.read_summary(ran.folder)["test_time_flip"] is True
+    assert records.calibration(ran.folder).calibrated is None, "the temperature is one view's"
     assert "each averaged with its mirror image" in ran.out
     assert "mean of each image and its mirror image" in (ran.folder / "model" / "README.md").read_text()
 

@@ -39,6 +39,11 @@ class Policy:
         """Whether the policy can be part of a CUDA graph."""
         return all(op.fixed_shape for op in self.ops.values())
 
+    def check(self, size: Size) -> None:
+        """Refuse image sizes (height, width) that an op cannot work on. Raises ValueError."""
+        for op in self.ops.values():
+            op.check(size)
+
     def draw(self, n: int, size: Size, generator: torch.Generator, mirrored: Tensor | None = None) -> Draws:
         """Every random number but noise of n samples of `size` (height, width), say of a split for an epoch.
 
@@ -73,8 +78,7 @@ class Policy:
     def per_image(self, size: Size) -> Callable[..., np.ndarray]:
         """A function of an image (H, W, 3) uint8 of `size` (height, width), a seed, and mirrored: whether an alternating
         flip turns it. For worker processes."""
-        for op in self.ops.values():
-            op.check(size)
+        self.check(size)
         return _PerImage(self.ops, size)
 
 

@@ -1,33 +1,48 @@
-"""What a resumed run must share with the run that it goes on from."""
+"""A resumed run and the record of the run that it goes on from."""
 
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from cifar_lit.atomic import writing
 from cifar_lit.cli.errors import UsageError
+from cifar_lit.runs.binding import binding, difference, flat
 
-# What may differ: where things are, how fast they are read, what is told to whom, and when to stop.
-FREE = (
-    "callbacks.", "logger.", "resume", "run_dir", "overrides", "name", "evaluate", "test_time_flip", "objective", "data.root",
-    "data.download", "data.fallback", "data.workers", "data.eval_batch_size", "trainer.max_time",
-)  # fmt: skip
+_PASSING = ("resume", "run_dir", "overrides")  # of each start anew
 
 
 def check(cfg: DictConfig, folder: Path) -> None:
     """Raise UsageError where the run recorded in `folder` was of another configuration than `cfg`."""
-    record = folder / ".hydra" / "config.yaml"
-    if not record.exists():
+    recorded = _recorded(folder)
+    if recorded is not None and (other := difference(binding(recorded), binding(_plain(cfg)))):
+        raise UsageError(f"{folder} was run with {other}: resume it as it was, or start a new run")
+
+
+def record(cfg: DictConfig, folder: Path) -> None:
+    """Put what may change, and did, into the record of `folder`: it is what the run's summary says it was."""
+    from hydra.core.hydra_config import HydraConfig  # --help and --cfg do without
+
+    recorded = _recorded(folder)
+    if recorded is None or _lasting(recorded) == _lasting(_plain(cfg)):
         return
-    then, now = (_flat(OmegaConf.to_container(config)) for config in (OmegaConf.load(record), cfg))
-    for key in sorted({*then, *now}):
-        if not key.startswith(FREE) and then.get(key) != now.get(key):
-            raise UsageError(
-                f"{folder} was run with {key}={then.get(key)}, not {now.get(key)}: resume it as it was, or start a new run"
-            )
+    hydra = HydraConfig.get()
+    typed = [item for item in hydra.overrides.task if not item.startswith("resume=")]
+    for name, content in (("config", cfg), ("hydra", OmegaConf.create({"hydra": hydra})), ("overrides", typed)):
+        with writing(folder / ".hydra" / f"{name}.yaml") as part:
+            part.write_text(OmegaConf.to_yaml(content))
 
 
-def _flat(node: Any, path: str = "") -> dict[str, Any]:
-    if isinstance(node, dict):
-        return {name: value for key, child in node.items() for name, value in _flat(child, f"{path}{key}.").items()}
-    return {path.removesuffix("."): node}
+def _recorded(folder: Path) -> dict[str, Any] | None:
+    path = folder / ".hydra" / "config.yaml"
+    return _plain(OmegaConf.load(path)) if path.exists() else None
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    plain = OmegaConf.to_container(config)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _lasting(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in flat(config).items() if key not in _PASSING}

@@ -24,7 +24,7 @@ def check_stages(name: str, stages: Stages | None, smallest: int = 1) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """The batches of a run of `epochs` epochs, which need not be whole.
+    """The batches of a run of `epochs` epochs, which need not be whole, and of each of which a `portion` is trained on.
 
     batch_sizes: stages by the share of the run's images that were seen when a batch begins; null is `batch_size`
     throughout. sizes: pixels a side, likewise (progressive resizing, Howard 2018); null leaves images as they are.
@@ -32,6 +32,7 @@ class Course:
 
     batch_size: int
     epochs: float = 1.0
+    portion: float = 1.0
     drop_last: bool = False
     batch_sizes: Stages | None = None
     sizes: Stages | None = None
@@ -44,7 +45,7 @@ class Course:
         """How many images each batch of an epoch of `images` holds."""
         batches, seen = [], 0
         while seen < images:
-            size = self._at(self.batch_sizes, epoch + seen / images) or self.batch_size
+            size = self._at(self.batch_sizes, epoch, seen / images) or self.batch_size
             if seen + size > images and self.drop_last:
                 break
             batches.append(min(size, images - seen))
@@ -53,10 +54,10 @@ class Course:
 
     def pixels(self, images: int, epoch: int, seen: int) -> int | None:
         """Pixels a side once `seen` images of an epoch of `images` have been trained on; None: as they are."""
-        return self._at(self.sizes, epoch + seen / images)
+        return self._at(self.sizes, epoch, seen / images)
 
-    def _at(self, stages: Stages | None, epoch: float) -> int | None:
+    def _at(self, stages: Stages | None, epoch: int, part: float) -> int | None:
         if stages is None:
             return None
-        share = epoch / self.epochs
+        share = (epoch + min(1.0, part / self.portion)) / self.epochs
         return [value for start, value in stages.items() if start <= share + 1e-9][-1]

@@ -5,16 +5,15 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import ceil
-from pathlib import Path
 
 import lightning as L
+import numpy as np
 import torch
 
 from cifar_lit.augment.policy import Policy
 from cifar_lit.cores import cores
-from cifar_lit.data import cifar100, folder, synthetic
 from cifar_lit.data.course import Course
-from cifar_lit.data.dataset import DataError, DataMissing, Dataset, Split
+from cifar_lit.data.dataset import Dataset, Split
 from cifar_lit.data.fixed_shape import FixedShapeLoader
 from cifar_lit.data.loaders import DeviceLoader, Normalize, Place, PlainLoader, TrainingLoader, WorkerLoader, to_tensor
 from cifar_lit.data.order import holdout
@@ -51,10 +50,11 @@ class ImageData(L.LightningDataModule, ABC):
     batch_sizes: dict[float, int] | None
     sizes: dict[float, int] | None
     epochs: float = field(default=1.0, init=False)
+    portion: float = field(default=1.0, init=False)
     in_graph: bool = field(default=False, init=False)  # batches are made inside the steps
     compiled: bool = field(default=False, init=False)  # by compiled code, there
     dataset: Dataset | None = field(default=None, init=False)
-    promised: int = field(default=0, init=False)
+    promised: tuple[int, int] | None = field(default=None, init=False)
     loader: TrainingLoader | None = field(default=None, init=False)
     place: Place = field(default=Place(torch.device("cpu")), init=False)
 
@@ -74,10 +74,11 @@ class ImageData(L.LightningDataModule, ABC):
 
     @property
     def course(self) -> Course:
-        """The batches of the run, `epochs` long: a caller that knows better than 1 sets it."""
+        """The batches of the run, `epochs` long, of `portion` of each: a caller that knows better than 1 sets them."""
         return Course(
             batch_size=self.batch_size,
             epochs=self.epochs,
+            portion=self.portion,
             drop_last=self.drop_last,
             batch_sizes=self.batch_sizes,
             sizes=self.sizes,
@@ -86,6 +87,11 @@ class ImageData(L.LightningDataModule, ABC):
     @abstractmethod
     def counts(self) -> tuple[int, int]:
         """How many training and test images there will be, found out without reading any. Raises DataError."""
+
+    @property
+    @abstractmethod
+    def side(self) -> int | None:
+        """Pixels a side of the images, where that is known before any is read."""
 
     @abstractmethod
     def read(self) -> Dataset:
@@ -106,12 +112,24 @@ class ImageData(L.LightningDataModule, ABC):
 
     def training_images(self) -> int:
         """How many images an epoch has: by what `counts` promises until they are read."""
-        if self.dataset is not None:
-            images = len(self.dataset.train.labels)
-        else:
-            self.promised = self.promised or self.counts()[0]
-            images = self.promised
+        images, _ = self._sizes()
         return images - self.val_size if self.validation == "holdout" else images
+
+    def evaluation_batches(self, device: torch.device, processes: int) -> dict[str, int]:
+        """How many batches each process will have of a validation and of a test, likewise."""
+        _, test = self._sizes()
+        images = {"val": self.val_size if self.validation == "holdout" else test, "test": test}
+        return {name: ceil(ceil(count / processes) / self._evaluated_at_once(device)) for name, count in images.items()}
+
+    def _sizes(self) -> tuple[int, int]:
+        """Training and test images."""
+        if self.dataset is not None:
+            return len(self.dataset.train.labels), len(self.dataset.test.labels)
+        self.promised = self.promised or self.counts()
+        return self.promised
+
+    def _evaluated_at_once(self, device: torch.device) -> int:
+        return self.eval_batch_size or _EVAL_BATCH_SIZE[device.type == "cuda"]
 
     def setup(self, stage: str | None = None) -> None:
         if self.dataset is not None:
@@ -145,8 +163,8 @@ class ImageData(L.LightningDataModule, ABC):
         return Normalize(self.dataset.mean, self.dataset.std, self.place.device)
 
     def sample(self, count: int) -> torch.Tensor:
-        """About `count` training images (n, 3, H, W), evenly spaced, normalised and not augmented, on the device."""
-        spaced = slice(None, None, max(1, len(self.train.labels) // count))
+        """`count` training images (n, 3, H, W), or all, evenly spaced, normalised and not augmented, on the device."""
+        spaced = np.linspace(0, len(self.train.labels), min(count, len(self.train.labels)), endpoint=False, dtype=int)
         images, _ = to_tensor(Split(self.train.images[spaced], self.train.labels[spaced]), self.place.device)
         return self.normalize(images)
 
@@ -180,7 +198,7 @@ class ImageData(L.LightningDataModule, ABC):
         return self._plain(self.dataset.test)
 
     def _plain(self, split: Split) -> PlainLoader:
-        batch_size = self.eval_batch_size or _EVAL_BATCH_SIZE[self.place.device.type == "cuda"]
+        batch_size = self._evaluated_at_once(self.place.device)
         return PlainLoader(split, self.normalize, batch_size, place=self.place, resident=self.chosen_engine == "device")
 
     def shapes(self) -> list[tuple[bool, int, int]]:
@@ -196,82 +214,3 @@ class ImageData(L.LightningDataModule, ABC):
         loaders = (self.val_dataloader(), self.test_dataloader())
         evaluated = {(False, end - start, size) for loader in loaders for start, end in pairwise(loader.edges)}
         return sorted(training | evaluated, reverse=True)
-
-
-@dataclass(kw_only=True, eq=False)
-class CIFAR100(ImageData):
-    """CIFAR-100 (Krizhevsky 2009). root: holds it in any known layout, or will, once downloaded.
-
-    fallback: `synthetic` trains on drawn images where CIFAR-100 can be neither found nor downloaded; null refuses.
-    """
-
-    root: str
-    download: bool
-    fallback: str | None
-    layout: cifar100.Layout | None = field(default=None, init=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.fallback not in (None, "synthetic"):
-            raise ValueError(f"data.fallback={self.fallback}: allowed is synthetic or null")
-
-    def counts(self) -> tuple[int, int]:
-        self.layout = cifar100.find(self.root)
-        if self.layout is None and not self.download and self.fallback is None:
-            raise DataError(
-                f"no CIFAR-100 under data.root={self.root}, and data.download=false: put it there, or use data=synthetic"
-            )
-        return cifar100.facts.SIZES
-
-    def read(self) -> Dataset:
-        try:
-            return cifar100.load(self.root, download=self.download, layout=self.layout)
-        except DataMissing as missing:
-            if self.fallback is None:
-                raise
-            banner = "!" * 100
-            log.warning(
-                "%s\n!!  %s\n!!  TRAINING ON SYNTHETIC IMAGES INSTEAD: the result says nothing about CIFAR-100.\n%s",
-                banner,
-                missing,
-                banner,
-            )
-            return synthetic.load()
-
-
-@dataclass(kw_only=True, eq=False)
-class Folder(ImageData):
-    """Any images in class folders, `root/train/<class>/*` and `root/test/<class>/*`.
-
-    image_size: pixels a side to resize to; null where all images are of one size already.
-    """
-
-    root: str
-    image_size: int | None
-
-    def counts(self) -> tuple[int, int]:
-        return folder.count(Path(self.root))
-
-    def read(self) -> Dataset:
-        return folder.load(Path(self.root), self.image_size)
-
-
-@dataclass(kw_only=True, eq=False)
-class Synthetic(ImageData):
-    """Drawn images of 100 classes in 20 superclasses: for trying things out, and for tests. Needs no files."""
-
-    train_per_class: int
-    test_per_class: int
-    image_size: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("train_per_class", "test_per_class", "image_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"data.{name}={getattr(self, name)}: allowed is 1 or more")
-
-    def counts(self) -> tuple[int, int]:
-        return 100 * self.train_per_class, 100 * self.test_per_class
-
-    def read(self) -> Dataset:
-        return synthetic.load(self.train_per_class, self.test_per_class, self.image_size)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 EPSILON = 5e-4  # added to each eigenvalue, so that directions without variance are not blown up
+_PIXELS = 5000 * 32 * 32  # whose patches are held at a time: 5,000 images of 32 pixels a side, or 100 of 224
 
 
 class PatchWhitening(nn.Module):
@@ -33,9 +34,12 @@ class PatchWhitening(nn.Module):
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
         """Whiten the patches of images (N, 3, H, W), normalised as in training. 5,000 images are plenty."""
-        patches = F.unfold(images, self.kernel_size).transpose(1, 2).flatten(0, 1)
-        covariance = (patches.T @ patches).double().cpu() / len(patches)
-        values, vectors = torch.linalg.eigh(covariance)
+        total = torch.zeros(self.channels // 2, self.channels // 2, dtype=torch.float64)
+        for part in images.split(max(1, _PIXELS // images[0, 0].numel())):
+            patches = F.unfold(part, self.kernel_size).transpose(1, 2).flatten(0, 1)
+            total += (patches.T @ patches).double().cpu()
+        count = len(images) * (images.shape[2] - self.kernel_size + 1) * (images.shape[3] - self.kernel_size + 1)
+        values, vectors = torch.linalg.eigh(total / count)
         directions = (vectors / (values + EPSILON).sqrt()).T.flip(0)  # the strongest first
         self.weight.copy_(self._filters(directions.to(self.weight)))
 

@@ -11,7 +11,8 @@ from cifar_lit.augment.policy import Policy
 from cifar_lit.data import cifar100, module, synthetic
 from cifar_lit.data.dataset import DataError, DataMissing, Dataset, Split
 from cifar_lit.data.loaders import DeviceLoader, WorkerLoader
-from cifar_lit.data.module import CIFAR100, ImageData, Synthetic
+from cifar_lit.data.module import ImageData
+from cifar_lit.data.sources import CIFAR100, Synthetic
 
 OPTIONS = {
     "augment": Policy(),
@@ -58,6 +59,10 @@ class InMemory(ImageData):
 
     def counts(self):
         return 60, 20
+
+    @property
+    def side(self):
+        return 8
 
     def read(self):
         self.reads += 1

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from cifar_lit.model import whitening
 from cifar_lit.model.registry import build, describe
 from cifar_lit.model.resnet import resnet8
 from cifar_lit.model.whitening import PatchWhitening, whitening_stems
@@ -31,6 +32,18 @@ def test_the_strongest_direction_comes_first():
     stem.fit(correlated())
     norms = stem.weight[:12].flatten(1).norm(dim=1)
     assert (norms.diff() >= 0).all()
+
+
+def test_patches_are_taken_a_part_at_a_time(monkeypatch):
+    """Memory does not grow with the number and the size of images."""
+    whole, parts, most = PatchWhitening(), PatchWhitening(), []
+    whole.fit(correlated())
+    monkeypatch.setattr(whitening, "_PIXELS", 1000)
+    unfold = F.unfold
+    monkeypatch.setattr(F, "unfold", lambda images, size: most.append(len(images)) or unfold(images, size))
+    parts.fit(correlated())
+    assert max(most) <= 1000 // 14**2 and sum(most) == 400
+    torch.testing.assert_close(parts.weight.abs(), whole.weight.abs(), rtol=1e-3, atol=1e-3)
 
 
 def test_nothing_is_trained_and_the_filters_are_saved():

@@ -1,0 +1,74 @@
+"""What cannot work, found out before anything is read or built: each raises ValueError with one line that says what to do."""
+
+import errno
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from cifar_lit.optim.sam import SAM
+from cifar_lit.trainer import Trainer
+
+_BY_EPOCHS = ("every_epochs", "first_epochs")  # options of schedules
+
+
+def images_that_do_not_fit(shape: nn.Module, name: str, sizes: Iterable[tuple[int, int]]) -> None:
+    """Try a network on the meta device, in training. sizes: height and width; name: the option that they come from."""
+    for height, width in sizes:
+        with torch.device("meta"):
+            try:
+                shape(torch.empty(2, 3, height, width))
+            except NotImplementedError:  # an operation that the meta device does not know says nothing
+                continue
+            except (RuntimeError, ValueError, AssertionError) as error:
+                line = next(iter(str(error).splitlines()), type(error).__name__)
+                raise ValueError(f"{name}: this network takes no images of {height}x{width} pixels ({line})") from error
+
+
+def batches_of_one(shape: nn.Module, size: tuple[int, int], lengths: list[int]) -> None:
+    """Batch norm has no variance of one image, where its features are a single pixel. lengths: of an epoch's batches."""
+    if 1 not in lengths:
+        return
+    with torch.device("meta"):
+        try:
+            shape(torch.empty(1, 3, *size))
+        except ValueError as error:
+            which = "batches" if set(lengths) == {1} else "the last batch of an epoch"
+            raise ValueError(
+                f"{which} would hold 1 image, on which this network's batch norm cannot train:"
+                " use data.drop_last=true or another data.batch_size"
+            ) from error
+        except (NotImplementedError, RuntimeError):
+            return
+
+
+def epochs_of_unlike_length(schedule: Any, batch_sizes: object) -> None:
+    """A schedule in epochs, where epochs have unlike numbers of steps. schedule: a partial of one."""
+    used = [name for name in _BY_EPOCHS if name in getattr(schedule, "keywords", {})]
+    if batch_sizes is not None and used:
+        raise ValueError(f"scheduler.{used[0]} counts in epochs, which data.batch_sizes makes unlike: use another scheduler")
+
+
+def sam_with(optimizer: Optimizer, trainer: Trainer) -> None:
+    """What SAM, which computes every step twice, cannot be combined with."""
+    if not isinstance(optimizer, SAM):
+        return
+    if trainer.by_hand:
+        raise ValueError("optimizer=sam computes every step twice, which trainer=fast does not: use trainer=auto with it")
+    if trainer.accumulated > 1:
+        raise ValueError("optimizer=sam computes every step twice: use trainer.accumulate_grad_batches=1 with it")
+    if trainer.precision == "16-mixed":
+        raise ValueError("optimizer=sam cannot be used with 16-mixed; use trainer.precision=bf16-mixed")
+
+
+def too_little_room(folder: Path, parameters: int) -> None:
+    """A disk without room for what a run keeps: four checkpoints of weights and momentum, and a bundle. Raises OSError."""
+    needed = 4 * parameters * (4 * 2 + 1)
+    place = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"No space left: {free:,} bytes free, the run writes about {needed:,}", str(folder))

@@ -1,0 +1,29 @@
+"""What a run must share with the one that it goes on from."""
+
+from typing import Any
+
+# What may differ: where things are, how fast they are read, what is told to whom, and when to stop.
+FREE = (
+    "callbacks.", "logger.", "resume", "run_dir", "overrides", "name", "evaluate", "test_time_flip", "objective", "data.root",
+    "data.download", "data.fallback", "data.workers", "data.eval_batch_size", "trainer.max_time",
+)  # fmt: skip
+
+
+def flat(node: Any, path: str = "") -> dict[str, Any]:
+    """A composed configuration as `optimizer.lr` -> 0.1."""
+    if isinstance(node, dict):
+        return {name: value for key, child in node.items() for name, value in flat(child, f"{path}{key}.").items()}
+    return {path.removesuffix("."): node}
+
+
+def binding(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a composed configuration that a resumed run has to share, by name."""
+    return {key: value for key, value in flat(config).items() if not key.startswith((*FREE, "choices."))}
+
+
+def difference(then: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """The first of binding settings that differs, as `optimizer.lr=0.1, not 0.2`; None where all agree."""
+    for key in sorted({*then, *now}):
+        if then.get(key) != now.get(key):
+            return f"{key}={then.get(key)}, not {now.get(key)}"
+    return None
