@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.recipe import differences, settings
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "benchmarks" / "results"
 
@@ -78,14 +80,16 @@ def speed() -> str:
     by_trainer: dict[str, list[float]] = {"auto": [], "fast": []}
     for row in fast["rows"]:
         by_trainer[row["trainer"]].append(row["images_per_second"])
+    precisions = {row["trainer"]: row["measured"]["precision"] for row in fast["rows"]}
     ratios = [f / a for a, f in zip(by_trainer["auto"], by_trainer["fast"], strict=True)]
     where = (
         f"{fast['hardware']['processor']}, {fast['hardware']['cores']} cores, torch {fast['versions']['torch']}, {fast['date']}"
     )
     model, medians = fast["rows"][0]["model"], {name: statistics.median(found) for name, found in by_trainer.items()}
     lines = [
-        f"On a CPU ({where}) `trainer=fast` trains `{model}`, batch {fast['batch']}, at {medians['fast']:,.0f} images/s,"
-        f" {statistics.median(ratios):.2f} times `trainer=auto`'s {medians['auto']:,.0f} (median of {len(ratios)} pairs,"
+        f"On a CPU ({where}) `trainer=fast` trains `{model}`, batch {fast['batch']}, at {medians['fast']:,.0f} images/s in"
+        f" {precisions['fast']}, {statistics.median(ratios):.2f} times `trainer=auto`'s {medians['auto']:,.0f} in"
+        f" {precisions['auto']} (median of {len(ratios)} pairs,"
         f" {min(ratios):.2f} to {max(ratios):.2f}; `python -m benchmarks.throughput`).",
     ]
     lines += ["", *gpu_throughput()]
@@ -145,7 +149,7 @@ def gpu_throughput() -> list[str]:
     lines += [
         "",
         "Seconds are medians, compiling apart. These runs wrote a checkpoint after each epoch; the recipes now write one,"
-        " at the end.",
+        " at the end, and have more epochs, 13 and 32, which have not been measured.",
     ]
     return lines
 
@@ -156,9 +160,14 @@ def _short_run(name: str) -> str:
     prepare, train, all_of_it = (
         statistics.median(job[f"{phase}_seconds"] for job in run["jobs"]) for phase in ("prepare", "train", "log")
     )
-    options = dict(item.split("=", 1) for item in seeds["overrides"])
+    options = dict(item.partition("=")[::2] for item in seeds["overrides"])
+    experiment, epochs = options["experiment"], options["trainer.max_epochs"]
+    other = differences(settings(*seeds["overrides"]), f"experiment={experiment}", f"trainer.max_epochs={epochs}")
+    what = f"`{experiment}`, {epochs} epochs"
+    if other:
+        what += " and " + " ".join(f"`{name}={value}`" for name, value in other.items())
     return (
-        f"| `{options['experiment']}`, {options['trainer.max_epochs']} epochs | {seeds['runs']}"
+        f"| {what} | {seeds['runs']}"
         f" | {100 * test['mean']:.2f}%, {100 * test['std']:.2f}, {100 * test['min']:.2f}"
         f" | {prepare:.2f} | {train:.2f} | {all_of_it:.1f} |"
     )

@@ -14,7 +14,7 @@ def check_stages(name: str, stages: Stages | None, smallest: int = 1) -> None:
     if stages is None:
         return
     if not isinstance(stages, Mapping) or not all(isinstance(share, int | float) for share in stages):
-        raise ValueError(f"data.{name}={stages}: allowed is {{share of the run: value, ...}}, or null")
+        raise ValueError(f"data.{name}={stages}: allowed is {{share of the run: value, ...}} (in quotes, in a shell), or null")
     shares, values = list(stages), list(stages.values())
     if shares[:1] != [0] or shares != sorted(shares) or shares[-1] >= 1:
         raise ValueError(f"data.{name}={dict(stages)}: allowed are shares of the run from 0.0 up to, not with, 1, in order")
