@@ -32,10 +32,11 @@ def test_settings_are_what_a_recipe_is():
         "logger": {"csv": None}, "mix": None, "evaluate": "auto",
         "data": {"_target_": "a.B", "root": "/mine", "batch_size": 50, "batch_sizes": {0.0: 128}},
         "optimizer": {"_partial_": True, "lr": 0.1, "betas": [0.9, 0.99]},
+        "callbacks": {"prune": {"run_dir": "/somewhere", "n_startup_trials": 5}},
     }  # fmt: skip
     assert runs.settings(config) == {
         "model": "resnet8", "mix": "none", "callbacks": "ema", "evaluate": "auto", "data.batch_size": 50,
-        "data.batch_sizes.0.0": 128, "optimizer.lr": 0.1, "optimizer.betas": [0.9, 0.99],
+        "data.batch_sizes.0.0": 128, "optimizer.lr": 0.1, "optimizer.betas": [0.9, 0.99], "callbacks.prune.n_startup_trials": 5,
     }  # fmt: skip
 
 
@@ -82,6 +83,15 @@ def test_runs_of_one_recipe_differ_in_their_seeds(tmp_path):
     ]
     [alone] = runs.recipes(found[1].runs)
     assert alone.label == "e"
+
+
+def test_where_a_run_lies_sets_no_recipe_apart(tmp_path):
+    """Older summaries name it, where pruning was told of it."""
+    for seed in range(3):
+        where = tmp_path / str(seed)
+        finished(where, seed=seed, config={"model": "resnet8", "callbacks.prune.run_dir": str(where)})
+    [alone] = runs.recipes(runs.collect([tmp_path])[0])
+    assert len(alone.runs) == 3 and alone.settings == {"model": "resnet8"}
 
 
 def test_summaries_of_before_settings_were_kept(tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 from cifar_lit.runs.files import NOT_IDENTITY, SCHEMA, STATUSES, SUMMARY, find, is_running, read_metrics
 
 # What differs between runs of one recipe, or only says where and how they were carried out.
-_NOT_SETTINGS = ("seed", "name", "run_dir", "overrides", "resume", "objective", "params", "git", "data.root", "data.download")
+_NOT_SETTINGS = ("seed", "name", "overrides", "resume", "objective", "params", "git", "data.root", "data.download")
 _NOT_RECIPE = ("logger", "choices.logger", "choices.callbacks/", "callbacks.progress_bar")
 
 
@@ -19,7 +19,7 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
 
     def walk(value: Any, name: str) -> None:
-        if name in _NOT_SETTINGS or name.startswith(_NOT_RECIPE) or name.rpartition(".")[2].startswith("_"):
+        if not _is_setting(name):
             return
         if isinstance(value, dict):
             for key, item in value.items():
@@ -29,6 +29,12 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
 
     walk(config, "")
     return flat
+
+
+def _is_setting(name: str) -> bool:
+    """Whether a key has a part in the recipe; what an object is told of the run's directory, as pruning is, has none."""
+    last = name.rpartition(".")[2]
+    return not (name in _NOT_SETTINGS or last == "run_dir" or name.startswith(_NOT_RECIPE) or last.startswith("_"))
 
 
 def _too_long(value: Any) -> bool:
@@ -106,7 +112,8 @@ def _row(path: Path) -> Run | Broken:
             if isinstance(typed, list)
             else []
         )
-        recipe = {name.lstrip("+~"): value for name, _, value in pairs if name not in _NOT_SETTINGS}
+        recipe = {name.lstrip("+~"): value for name, _, value in pairs}
+    recipe = {name: value for name, value in recipe.items() if _is_setting(name)}  # older summaries name the directory
     absurd = next((name for name, value in (*summary.items(), *recipe.items()) if _too_long(value)), None)
     if absurd is not None:
         return Broken(path, f"{SUMMARY}: {str(absurd)[:40]} is a number too large for anything to be computed with")
