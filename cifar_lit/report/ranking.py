@@ -183,7 +183,7 @@ def kind_of(run: Run) -> Kind:
         watched=run.watched,
         data=run.facts.get("data", "unknown data"),
         images=int(images) if math.isfinite(images) else 0,
-        # A flag is neither a number nor a word of a summary, but it is one of the settings.
+        # A flag is neither a number nor a word of a summary; the settings have it as the run was tested.
         flip=run.settings.get("test_time_flip") in (True, "true", "True"),
         evaluated=run.facts.get("evaluated", "") if run.watched else "",
         fingerprint=run.facts.get("data_fingerprint", ""),

@@ -37,6 +37,13 @@ def _is_setting(name: str) -> bool:
     return not (name in _NOT_SETTINGS or last == "run_dir" or name.startswith(_NOT_RECIPE) or last.startswith("_"))
 
 
+def as_tested(recipe: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
+    """Settings with what the summary says of the test: a run that was resumed may be tested in another way than it began."""
+    flip, weights = summary.get("test_time_flip"), summary.get("evaluated")
+    told = {"test_time_flip": flip} if isinstance(flip, bool) else {}
+    return recipe | told | ({"evaluate": weights} if isinstance(weights, str) else {})
+
+
 def _too_long(value: Any) -> bool:
     """Whether a number is an integer that no float can hold."""
     return isinstance(value, int) and abs(value) > sys.float_info.max
@@ -44,7 +51,7 @@ def _too_long(value: Any) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run as a row. settings: its recipe, by name; values: every number of its summary; facts: every word.
+    """One run as a row. settings: its recipe, by name, as it was tested; values: every number of its summary; facts: every word.
 
     status: one of STATUSES, or `killed` (no summary was written), or `running`.
     """
@@ -122,7 +129,7 @@ def _row(path: Path) -> Run | Broken:
         path=path,
         status=summary["status"],
         seed=seed if isinstance(seed, int) else None,
-        settings=recipe,
+        settings=as_tested(recipe, summary),
         values=numbers,
         facts={name: value for name, value in summary.items() if isinstance(value, str)},
     )

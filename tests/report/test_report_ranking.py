@@ -51,6 +51,20 @@ def test_what_is_tested_differently_is_ranked_apart(tmp_path, other):
     assert sorted(len(board.runs) for board in boards(tmp_path)[0]) == [1, 1]
 
 
+def test_a_run_is_what_its_summary_says_of_the_test_not_what_it_was_begun_as(tmp_path):
+    plain = {"model": "resnet8", "test_time_flip": False, "evaluate": "auto"}
+    make_run(tmp_path / "plain", seed=1, settings=plain, test_time_flip=False)
+    make_run(tmp_path / "resumed", seed=2, settings=plain, test_time_flip=True)
+    make_run(tmp_path / "typed", seed=3, settings=plain | {"test_time_flip": True}, test_time_flip=True)
+    make_run(tmp_path / "last", seed=4, settings=plain, test_time_flip=False, evaluated="last")
+    make_run(tmp_path / "before", seed=5, settings=plain | {"evaluate": "best"})  # older summaries say nothing of flips
+    found, _ = boards(tmp_path)
+    seeds = {board.kind.flip: sorted(sorted(run.seed for run in entry.recipe.runs) for entry in board.entries) for board in found}
+    assert seeds == {True: [[2, 3]], False: [[1, 5], [4]]}
+    [unflipped] = [board for board in found if not board.kind.flip]
+    assert {entry.label for entry in unflipped.entries} == {"evaluate=best", "evaluate=last"}
+
+
 def test_watched_best_epochs_are_apart_from_last_ones(tmp_path):
     make_run(tmp_path / "a", watched=True)
     make_run(tmp_path / "b", watched=True, evaluated="best")
