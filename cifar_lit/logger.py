@@ -16,9 +16,11 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from cifar_lit import runs
 from cifar_lit.runs import records
+from cifar_lit.runs.rows import as_tested
 
 TABLES = "findings"  # before the names of the tables that W&B is given
 _PAIRS = 20  # of confused classes
+_LOADED = ("data", "data_fingerprint")  # of a summary: the images, which data=cifar100_or_synthetic says only when it runs
 
 log = logging.getLogger(__name__)
 
@@ -77,15 +79,19 @@ class Wandb(WandbLogger):
 
 def begin(logger: Logger, config: dict[str, Any]) -> None:
     """Tell a tracker the configuration, by the names that people type, and the recipe, by which it can group seeds."""
-    logger.log_hyperparams(config | {"recipe": recipe(config)})
+    logger.log_hyperparams(config | {"recipe": recipe(runs.settings(config))})
     if isinstance(logger, TensorBoardLogger):
         _begin_hparams(logger, config)
 
 
-def recipe(config: dict[str, Any]) -> str:
-    """One name for all runs that differ in nothing but their seeds, and for no others: `resnet18-sgd_onecycle 1f0c9a`."""
-    settings = runs.settings(config)
-    digest = blake2b(json.dumps(settings, sort_keys=True, default=str).encode(), digest_size=3).hexdigest()
+def recipe(settings: dict[str, Any], summary: dict[str, Any] | None = None) -> str:
+    """One name for all runs that differ in nothing but their seeds, and for no others: `resnet18-sgd_onecycle 1f0c9a`.
+
+    summary: of the run, as soon as there is one; it says which images were loaded, and how they were tested.
+    """
+    told = summary or {}
+    parts = [as_tested(settings, told), *(told.get(name) for name in _LOADED)]
+    digest = blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=3).hexdigest()
     chosen = "{model}-{optimizer}_{scheduler}".format_map({"model": "", "optimizer": "", "scheduler": ""} | settings)
     return f"{settings.get('experiment') or chosen} {digest}"
 
@@ -194,6 +200,8 @@ def _end(logger: Logger, summary: dict[str, Any]) -> None:
     if isinstance(logger, Wandb):
         if finished:
             _log_tables(logger)
+        # W&B groups seeds by it: begun, a run knew its settings only, and a resumed one those that it was begun with.
+        logger.log_hyperparams({"recipe": recipe(summary["config"], summary)})
         logger.experiment.summary.update({name: value for name, value in summary.items() if not isinstance(value, dict)})
         ended = summary["status"] in runs.ENDED  # a pruned run was stopped on purpose
         logger.finalize("success" if ended else "failed")

@@ -5,6 +5,7 @@ import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from running import TINY
 from cifar_lit import runs
 from cifar_lit.dashboard import panels, views
 from cifar_lit.dashboard.__main__ import main
-from cifar_lit.logger import TABLES, findings_tables
+from cifar_lit.logger import TABLES, Wandb, end, findings_tables, recipe
 from cifar_lit.runs.records import CALIBRATION
 
 
@@ -126,7 +127,9 @@ def test_every_name_is_one_that_runs_write(train):
     assert {f"{TABLES}/{name}" for name in panels.TABLES} <= run["history"]
     recipes = {each["config"]["recipe"] for each in told}
     assert len(recipes) == 2, "one for each learning rate, whatever the seed"
-    assert all(re.fullmatch(r"resnet8-sgd_onecycle [0-9a-f]{6}", recipe) for recipe in recipes)
+    assert all(re.fullmatch(r"resnet8-sgd_onecycle [0-9a-f]{6}", name) for name in recipes)
+    ended = [runs.read_summary(path) for path in runs.find(ran.folder)]
+    assert recipes == {recipe(summary["config"], summary) for summary in ended if summary is not None}
     found, broken = runs.collect([ran.folder])
     assert len(runs.recipes(found)) == 2
     assert not broken
@@ -206,6 +209,30 @@ def test_what_people_compare():
         assert {panel["viewType"] for panel in drawn(view)} == {
             "Run History Line Plot", "Bar Chart", "Scatter Plot", "Parallel Coordinates Plot", "Parameter Importance", "Weave",
         }  # fmt: skip
+
+
+def test_a_recipe_is_what_was_loaded_and_how_it_was_tested():
+    settings = {"model": "resnet8", "data": "cifar100_or_synthetic", "test_time_flip": False, "evaluate": "auto"}
+    ended = {"data": "cifar100", "data_fingerprint": "a", "test_time_flip": False, "evaluated": "best", "seed": 0}
+    same = [recipe(settings, ended | other) for other in ({}, {"seed": 1, "test/acc": 0.5, "status": "pruned"})]
+    assert len(set(same)) == 1
+    apart = ({"data": "synthetic"}, {"data_fingerprint": "b"}, {"test_time_flip": True}, {"evaluated": "last"})
+    assert len({same[0], *(recipe(settings, ended | other) for other in apart)}) == 5
+    pruned = [{"callbacks": {"prune": {"run_dir": where}}} for where in ("a", "b")]
+    assert len({recipe(runs.settings(config)) for config in pruned}) == 1
+
+
+def test_a_run_that_ended_tells_its_recipe_again():
+    """Begun, it knows its settings only, and a resumed one those that it was begun with."""
+    import wandb
+
+    tracker, summary = Wandb.__new__(Wandb), {"status": "interrupted", "config": {"model": "resnet8"}, "data": "synthetic"}
+    config, told = wandb.Config(), {}
+    config.update({"recipe": recipe(summary["config"])})
+    tracker._experiment = SimpleNamespace(config=config, summary=told, finish=lambda exit_code: None)
+    end(tracker, summary)
+    assert config["recipe"] == recipe(summary["config"], summary) != recipe(summary["config"])
+    assert told == {"status": "interrupted", "data": "synthetic"}
 
 
 def test_one_sweep_only():
