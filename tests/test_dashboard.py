@@ -18,8 +18,8 @@ from cifar_lit.logger import TABLES, Wandb, end, findings_tables, recipe
 from cifar_lit.runs.records import CALIBRATION
 
 
-def specs(group: str | None = None) -> list[dict[str, Any]]:
-    found = views.plain("five", "me", group)
+def specs(group: str | None = None, data: str = views.DATA) -> list[dict[str, Any]]:
+    found = views.plain("five", "me", group, data)
     return [*found["workspaces"], found["report"]]
 
 
@@ -182,11 +182,11 @@ def filters(spec: Any) -> list[dict[str, Any]]:
 
 def test_kinds_are_never_ranked_together():
     held_out, watched, report = specs()
-    assert filters(held_out) == [{"data.validation": "holdout"}]
-    assert filters(watched) == [{"data.validation": "test"}]
+    alike = {"status": "finished", "data": "cifar100", "test_time_flip": False}
+    kinds = [{"data.validation": "holdout"} | alike, {"data.validation": "test"} | alike | {"evaluated": "last"}]
+    assert [filters(held_out), filters(watched)] == [[kind] for kind in kinds]
     found = filters(report)
-    assert all(only["status"] == "finished" for only in found)
-    assert {only["data.validation"] for only in found} == {"holdout", "test"}
+    assert all(only in kinds for only in found) and all(kind in found for kind in kinds)
     for view, score in ((held_out, "val/acc"), (watched, "test/acc")):
         [runset] = view["spec"]["section"]["runSets"]
         assert runset["sort"]["keys"] == [{"key": {"section": "summary", "name": score}, "ascending": False}]
@@ -242,6 +242,13 @@ def test_one_sweep_only():
     assert not [only for view in specs() for only in filters(view) if "group" in only]
 
 
+def test_other_images_have_views_of_their_own():
+    named = [view["name"] for view in specs()]
+    for view, name in zip(specs(data="synthetic"), named, strict=True):
+        assert view["name"] == f"{name}, synthetic", "a push does not write over the views of CIFAR-100"
+        assert {only["data"] for only in filters(view)} == {"synthetic"}
+
+
 def test_panels_of_a_report_do_not_lie_on_each_other():
     for grid in (found for found in dicts(specs()[2]) if found.get("type") == "panel-grid"):
         places = [panel["layout"] for panel in drawn(grid)]
@@ -249,7 +256,9 @@ def test_panels_of_a_report_do_not_lie_on_each_other():
         assert len({(place["x"], place["y"]) for place in places}) == len(places)
 
 
-@pytest.mark.parametrize("arguments", [["--project", ""], ["--project", "me/five"], ["--entity", " "], ["--group", ""]])
+@pytest.mark.parametrize(
+    "arguments", [["--project", ""], ["--project", "me/five"], ["--entity", " "], ["--group", ""], ["--data", ""]]
+)
 def test_names_that_cannot_be_are_usage_errors(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)

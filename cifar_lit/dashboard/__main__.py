@@ -1,4 +1,4 @@
-"""The command: `python -m cifar_lit.dashboard --project NAME [--entity E] [--group SWEEP] [--print]`."""
+"""The command: `python -m cifar_lit.dashboard --project NAME [--entity E] [--group SWEEP] [--data NAME] [--print]`."""
 
 import argparse
 import json
@@ -17,6 +17,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--project", default="cifar_lit", help="W&B's project (default: cifar_lit, as in conf/logger/wandb.yaml)")
     parser.add_argument("--entity", help="user or team (default: that of the API key)")
     parser.add_argument("--group", metavar="SWEEP", help="only the runs of one sweep, by W&B's group: sweep/2026-11-20_18-21-34")
+    parser.add_argument(
+        "--data",
+        default=views.DATA,
+        metavar="NAME",
+        help="only the runs on these images, by the name in summary.json: cifar100 (default), folder or synthetic",
+    )
     parser.add_argument("--print", action="store_true", help="write the JSON to standard output, and push nothing")
     return parser
 
@@ -25,17 +31,17 @@ def main(arguments: list[str] | None = None) -> int:
     """The command. Returns the exit status: 1 where nothing could be pushed."""
     parser = _parser()
     given = parser.parse_args(arguments)
-    for option in ("project", "entity", "group"):
+    for option in ("project", "entity", "group", "data"):
         value = getattr(given, option)
         if value is not None and (not value.strip() or (option != "group" and "/" in value)):
             parser.error(f"--{option} {value!r}: a name, without a slash" if option != "group" else "--group: it is empty")
     if given.print:
-        print(json.dumps(views.plain(given.project, given.entity or "", given.group), indent=2))
+        print(json.dumps(views.plain(given.project, given.entity or "", given.group, given.data), indent=2))
         return 0
     from cifar_lit.dashboard import push  # imports W&B's client, which --print does without
 
     try:
-        for address in push.push(given.project, given.entity, given.group):
+        for address in push.push(given.project, given.entity, given.group, given.data):
             print(address)
     except push.PushError as error:
         if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":

@@ -8,7 +8,7 @@ from wandb_workspaces.reports.v2.interface import PanelTypes
 RECIPE = "recipe"  # one name for all seeds of a recipe: cifar_lit.logger.recipe
 TABLES = ("per_class", "confused_pairs", "calibration")  # cifar_lit.logger.findings_tables
 # What the table of runs shows, beside a run's name and its state.
-SUMMARY_COLUMNS = ("val/acc", "test/acc", "gap", "train_seconds")
+SUMMARY_COLUMNS = ("val/acc", "test/acc", "gap", "train_seconds", "data_fingerprint")
 CONFIG_COLUMNS = (
     "choices.model", "choices.optimizer", "choices.scheduler", "optimizer.lr", "choices.augment", "choices.mix", "choices.data",
     "data.batch_size", "trainer.max_epochs", "seed",
@@ -24,13 +24,17 @@ _WIDTH = 24  # of a report's grid
 
 @dataclass(frozen=True)
 class Kind:
-    """Runs that may be ranked together. validation: the setting `data.validation` that they share."""
+    """Runs that may be ranked together. validation: the setting `data.validation` that they share.
+
+    evaluated: which weights were tested, where that is a choice by looking at the test images; else empty.
+    """
 
     validation: str
     title: str
     score: str
     score_words: str
     about: str
+    evaluated: str = ""
 
 
 HELD_OUT = Kind(
@@ -46,7 +50,8 @@ WATCHED = Kind(
     "test/acc",
     "test accuracy",
     "The test images were watched while training, as many papers do: compare these runs with each other only. What is called val"
-    " is the test images too.",
+    " is the test images too. Tested were the weights of the last epoch.",
+    evaluated="last",
 )
 KINDS = (HELD_OUT, WATCHED)
 

@@ -11,18 +11,22 @@ from cifar_lit.dashboard import panels
 from cifar_lit.dashboard.panels import KINDS, Kind
 
 TITLE = "cifar_lit: recipes compared"
+DATA = "cifar100"
 
 
-def workspaces(project: str, entity: str = "", group: str | None = None) -> list[ws.Workspace]:
-    """A saved view of the project for each kind of runs, which must not be ranked together. group: one sweep only."""
-    return [_workspace(kind, project, entity, group) for kind in KINDS]
+def workspaces(project: str, entity: str = "", group: str | None = None, data: str = DATA) -> list[ws.Workspace]:
+    """A saved view of the project for each kind of runs, which must not be ranked together.
+
+    group: one sweep only. data: the images, by the name that runs give to what they loaded.
+    """
+    return [_workspace(kind, project, entity, group, data) for kind in KINDS]
 
 
-def _workspace(kind: Kind, project: str, entity: str, group: str | None) -> ws.Workspace:
+def _workspace(kind: Kind, project: str, entity: str, group: str | None, data: str) -> ws.Workspace:
     return ws.Workspace(
         entity=entity,
         project=project,
-        name=_named(f"cifar_lit: {kind.title[0].lower()}{kind.title[1:]}", group),
+        name=_named(f"cifar_lit: {kind.title[0].lower()}{kind.title[1:]}", group, data),
         sections=[
             ws.Section(
                 name=part.title, panels=part.panels, is_open=True, layout_settings=ws.SectionLayoutSettings(columns=2, rows=2)
@@ -31,39 +35,39 @@ def _workspace(kind: Kind, project: str, entity: str, group: str | None) -> ws.W
         ],
         settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=100),
         runset_settings=ws.RunsetSettings(
-            filters=ws.And(*_filters(kind, group)),
+            filters=ws.And(*_filters(kind, group, data)),
             order=[ws.Ordering(ws.Summary(kind.score), ascending=False)],
             pinned_columns=panels.columns(),
         ),
     )
 
 
-def report(project: str, entity: str = "", group: str | None = None) -> wr.Report:
-    """The same panels with words, for finished runs. Looks up the project at W&B where an entity is given."""
+def report(project: str, entity: str = "", group: str | None = None, data: str = DATA) -> wr.Report:
+    """The same panels with words. Looks up the project at W&B where an entity is given."""
+    ranked = f"Here are finished runs on {data} images, tested without averaging over mirror images."
     blocks: list[Any] = [wr.TableOfContents()]
     for kind in KINDS:
-        blocks += [wr.H1(text=kind.title), wr.P(text=kind.about)]
+        blocks += [wr.H1(text=kind.title), wr.P(text=f"{kind.about} {ranked}")]
         for part in panels.parts(kind):
-            grid = wr.PanelGrid(
-                runsets=[_runset(kind, project, entity, group, part.grouped)], panels=panels.laid_out(part.panels)
-            )
+            runset = _runset(kind, project, entity, group, data, part.grouped)
+            grid = wr.PanelGrid(runsets=[runset], panels=panels.laid_out(part.panels))
             blocks += [wr.H2(text=part.title), wr.P(text=part.words), grid]
     return wr.Report(
         project=project,
         entity=entity,
-        title=_named(TITLE, group),
+        title=_named(TITLE, group, data),
         description="Made by python -m cifar_lit.dashboard; pushed again, it is written over.",
         blocks=blocks,
         width="fluid",
     )
 
 
-def _runset(kind: Kind, project: str, entity: str, group: str | None, grouped: bool) -> wr.Runset:
+def _runset(kind: Kind, project: str, entity: str, group: str | None, data: str, grouped: bool) -> wr.Runset:
     return wr.Runset(
         entity=entity,
         project=project,
         name=kind.title,
-        filters=ws.And(*_filters(kind, group), ws.Summary("status") == "finished"),
+        filters=ws.And(*_filters(kind, group, data)),
         groupby=[f"config.{panels.RECIPE}"] if grouped else [],
         order=[wr.OrderBy(wr.SummaryMetric(kind.score), ascending=False)],
         pinned_columns=panels.columns()[:1],
@@ -71,13 +75,17 @@ def _runset(kind: Kind, project: str, entity: str, group: str | None, grouped: b
     )
 
 
-def _filters(kind: Kind, group: str | None) -> list[Any]:
-    filters = [ws.Config("data.validation") == kind.validation]
+def _filters(kind: Kind, group: str | None, data: str) -> list[Any]:
+    # Of the summary: what a run fell back to, or was resumed with, its configuration does not say.
+    alike: dict[str, Any] = {"status": "finished", "data": data, "test_time_flip": False}
+    if kind.evaluated:
+        alike["evaluated"] = kind.evaluated
+    filters = [ws.Config("data.validation") == kind.validation, *(ws.Summary(name) == value for name, value in alike.items())]
     return filters if group is None else [*filters, ws.Metric("Group") == group]
 
 
-def _named(name: str, group: str | None) -> str:
-    return name if group is None else f"{name}, {group}"[:128]
+def _named(name: str, group: str | None, data: str) -> str:
+    return ", ".join([name, *([data] if data != DATA else []), *([group] if group else [])])[:128]
 
 
 def slug(workspace: ws.Workspace) -> str:
@@ -85,13 +93,13 @@ def slug(workspace: ws.Workspace) -> str:
     return blake2b(workspace.name.encode()).hexdigest()[:11]  # as long as W&B's own
 
 
-def plain(project: str, entity: str = "", group: str | None = None) -> dict[str, Any]:
+def plain(project: str, entity: str = "", group: str | None = None, data: str = DATA) -> dict[str, Any]:
     """Everything that a push sends, as plain values. Asks nobody."""
-    written = report(project, "", group)._to_model()  # with an entity, its project would be looked up
+    written = report(project, "", group, data)._to_model()  # with an entity, its project would be looked up
     return {
         "workspaces": [
             {"name": workspace.name, "entity": entity, "project": project, "spec": _spec(workspace._to_model())}
-            for workspace in workspaces(project, entity, group)
+            for workspace in workspaces(project, entity, group, data)
         ],
         "report": {
             "name": written.display_name,
