@@ -7,6 +7,8 @@ same seeds were run, since a seed's data order and held-out images are shared.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -122,7 +124,8 @@ def variance_explained(configs: Sequence[Mapping[str, Any]], values: Sequence[fl
     """The share of the values' variance that each setting explains and the others do not (omega squared), largest first.
 
     By an additive model of all the settings; a number with many values is cut into quarters. What settings do together counts as
-    unexplained, and a share is 0 where a setting explains no more than chance would.
+    unexplained, and a share is 0 where a setting explains no more than chance would. Of too few runs the shares are chance's:
+    see `freedom`.
     """
     sample = np.asarray(values, float)
     columns = {name: _levels([config.get(name) for config in configs]) for name in names}
@@ -135,6 +138,23 @@ def variance_explained(configs: Sequence[Mapping[str, Any]], values: Sequence[fl
         explained = without - left - (more - freedom) * chance
         shares[name] = max(0.0, float(explained / (total + chance))) if total and explained > 1e-12 * total else 0.0
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
+def freedom(configs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tuple[int, int]:
+    """The degrees of freedom that the model of `variance_explained` leaves, to tell chance by, and the fewest that would do."""
+    columns = [_levels([config.get(name) for config in configs]) for name in names]
+    most = max((len(set(column)) - 1 for column in columns), default=0)
+    return _unexplained(np.zeros(len(configs)), columns)[1], least_freedom(most)
+
+
+@cache
+def least_freedom(own: int) -> int:
+    """The fewest degrees of freedom that must be left for chance, so that it does not pass for what matters.
+
+    With them, a setting of `own` degrees of freedom and no effect comes out with more than half of the variance one time in
+    twenty at most. By the F distribution: omega squared is above 1/2 where F is above (left + 1 + 2 own) / own.
+    """
+    return next(left for left in count(1) if own < 1 or stats.f.sf((left + 1 + 2 * own) / own, own, left) <= 1 - LEVEL)
 
 
 def _unexplained(sample: np.ndarray, columns: list[list[str]]) -> tuple[float, int]:

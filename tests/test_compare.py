@@ -115,6 +115,28 @@ def test_variance_explained_is_none_for_what_is_chance():
     assert np.median(shares) == 0.0
 
 
+def test_freedom_is_what_a_model_of_the_settings_leaves():
+    """A setting of seven words takes six; a number of twenty values, cut into quarters, three."""
+    configs = [{"a": "abcdefg"[i % 7], "b": i % 2, "lr": i / 7, "c": "ABCDEFG"[i % 7]} for i in range(20)]
+    assert compare.freedom(configs, ["a", "b"]) == (20 - 1 - 6 - 1, compare.least_freedom(6))
+    assert compare.freedom(configs, ["lr"]) == (20 - 1 - 3, compare.least_freedom(3))
+    assert compare.freedom(configs, ["a", "c"])[0] == 20 - 1 - 6, "a second name for the same thing takes nothing"
+    assert compare.freedom(configs[:8], ["a", "b"])[0] == 0 == compare.freedom([], ["a"])[0]
+
+
+@pytest.mark.parametrize("own", [1, 6])
+def test_with_the_least_freedom_chance_seldom_passes_for_what_matters(own):
+    rng = np.random.default_rng(0)
+
+    def often(left):
+        configs = [{"a": "abcdefg"[run % (own + 1)]} for run in range(own + 1 + left)]
+        shares = [compare.variance_explained(configs, rng.normal(size=len(configs)), ["a"])["a"] for _ in range(1000)]
+        return np.mean(np.array(shares) > 0.5)
+
+    least = compare.least_freedom(own)
+    assert often(least) < 0.07 and often(least // 2) > 0.1
+
+
 def test_numbers_with_many_values_are_cut_into_quarters():
     rng = np.random.default_rng(0)
     configs = [{"lr": float(10**power)} for power in rng.uniform(-4, -1, 40)]

@@ -12,9 +12,12 @@ from scipy import stats
 
 from cifar_lit import runs
 from cifar_lit.report import tables, verdict
+from cifar_lit.report.draw import Drawn
+from cifar_lit.report.figures import importance
 from cifar_lit.report.history import METRICS, curves, read
 from cifar_lit.report.overfitting import GAP, fit
 from cifar_lit.report.ranking import TEST, by_seed, differing, rank
+from cifar_lit.report.subject import Subject
 from cifar_lit.report.words import MISSING, brief, percent, points
 
 
@@ -234,6 +237,25 @@ def test_settings_that_only_follow_from_others_are_left_out():
     random = [{"model": "ab"[i % 2], "optimizer.lr": i / 7} for i in range(6)]
     assert differing(random) == ["model", "optimizer.lr"]  # a learning rate of its own for each run does not hide the model
     assert differing([{"a": 1}, {"a": 1}]) == []
+
+
+def ranked(scores: list[float], **levels: list[object]) -> Subject:
+    """Finished runs, one a recipe, by nothing but their settings and scores."""
+    rows = []
+    for seed, score in enumerate(scores):
+        own = {name: column[seed] for name, column in levels.items()}
+        values, facts = {"val/acc": score, TEST: score}, {"validation": "holdout"}
+        rows.append(runs.Run(path=Path(str(seed)), status="finished", seed=seed, settings=own, values=values, facts=facts))
+    return Subject.of(rank(rows)[0][0])
+
+
+def test_importance_is_not_drawn_of_what_chance_alone_would_give():
+    scores = np.random.default_rng(0).uniform(0.4, 0.6, 17).tolist()
+    settings = {"model": [*"abcdefg" * 3], "optimizer.lr": [0.1, 0.2] * 9}
+    [note] = importance.draw_all(ranked(scores[:8], **settings))
+    assert isinstance(note, str) and "8 runs of 2 settings leave 0 degrees of freedom, and 9 are needed." in note
+    assert isinstance(importance.draw_all(ranked(scores[:16], **settings))[0], str)
+    assert isinstance(importance.draw_all(ranked(scores, **settings))[0], Drawn)
 
 
 def test_labels_without_their_groups_where_names_stay_apart():
