@@ -26,7 +26,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Share:
-    """What a setting explains of the variance, 0 to 1; low, high: the same by single seeds, None for one seed."""
+    """What a setting explains of the variance, 0 to 1; low, high: the same by single seeds, None where none can say."""
 
     name: str
     share: float
@@ -35,8 +35,8 @@ class Share:
 
 
 def shares(strand: Strand) -> list[Share]:
-    """Of every setting that has several values, the largest first."""
-    names = [name for place, name in enumerate(strand.factors) if len({level.values[place] for level in strand.levels}) > 1]
+    """Of every setting that has several values, the largest first; none where the runs are too few to tell them from chance."""
+    names = _varied(strand)
     samples = {level: level.of(strand.score) for level in strand.levels}
 
     def explained(seeds: set[Any] | None) -> dict[str, float]:
@@ -47,20 +47,29 @@ def shares(strand: Strand) -> list[Share]:
             if seeds is None or seed in seeds
         ]
         configs = [dict(zip(strand.factors, level.values, strict=True)) for level, _ in rows]
+        left, needed = compare.freedom(configs, names)
+        if left < needed:
+            return {}
         return compare.variance_explained(configs, [value for _, value in rows], names)
 
     whole = [seed for seed in next(iter(samples.values()), {}) if all(seed in sample for sample in samples.values())]
     single = [explained({seed}) for seed in whole] if len(whole) > 1 else []
+    single = single if all(single) else []
     return [
         Share(name, share, *((min(s[name] for s in single), max(s[name] for s in single)) if single else (None, None)))
         for name, share in explained(None).items()
     ]
 
 
+def _varied(strand: Strand) -> list[str]:
+    """The settings that have several values."""
+    return [name for place, name in enumerate(strand.factors) if len({level.values[place] for level in strand.levels}) > 1]
+
+
 def together(strand: Strand) -> float | None:
     """The share that settings explain only together: what the cells' means add to an additive model, less what chance would.
 
-    None without repeated seeds.
+    None where seeds are repeated too seldom to tell it from chance.
     """
     rows = [(level, value) for level in strand.levels for value in level.of(strand.score).values()]
     sample = np.array([value for _, value in rows])
@@ -78,14 +87,17 @@ def together(strand: Strand) -> float | None:
     weights, _, rank, _ = np.linalg.lstsq(matrix, sample, rcond=None)
     left = float(((sample - matrix @ weights) ** 2).sum())
     extra = (len(rows) - int(rank)) - freedom
+    if freedom < compare.least_freedom(extra):
+        return None
     return max(0.0, (left - pure - extra * pure / freedom) / (total + pure / freedom))
 
 
 def verdict(strand: Strand) -> list[str]:
     """Sentences."""
-    found = shares(strand)
+    found, block = shares(strand), strand.scores
     said = [_matters(found, together(strand), strand)] if found else []
-    block = strand.scores
+    if not found and _varied(strand):
+        said = [f"{several(len(strand.runs), 'run')} are too few to say how much each setting matters."]
     said.append(words.best(strand, "combination"))
     others = block.alike[1:]
     if block.deviation is None or len(block.values) == 1:
@@ -111,6 +123,8 @@ def _matters(found: Sequence[Share], joint: float | None, strand: Strand) -> str
         return f"{first}."
     top, second = found[0], found[1]
     if top.low is None or second.high is None:
+        if strand.scores.freedom:
+            return f"{first}. Each seed has too few runs to tell from chance which matters most."
         return f"{first}. With one seed, which matters most cannot be told from chance."
     if strand.scores.deviation is None:
         return f"{first}. The seeds do not differ, so that which matters most cannot be told from chance."

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,17 @@ def test_settings_that_act_together_are_seen(study_of):
     strand = found.read(study_of("sensitivity", means)).strands[0]
     assert sensitivity.together(strand) > 0.95
     assert all(item.share < 0.05 for item in sensitivity.shares(strand))
+
+
+def test_of_too_few_runs_it_is_not_said_what_matters(study_of):
+    means = {(b, d, None): 0.3 + 0.05 * (b == 125) for b in (125, 500) for d in (0.0, 0.01)}
+    (strand,) = found.read(study_of("sensitivity", means)).strands
+    assert {item.low for item in sensitivity.shares(strand)} == {None}
+    assert "Each seed has too few runs to tell from chance which matters most." in sensitivity.verdict(strand)[0]
+    few = replace(strand, levels=strand.levels[:2])
+    assert not sensitivity.shares(few) and "6 runs are too few to say how much each setting matters." in sensitivity.verdict(few)
+    once = [replace(level, runs=level.runs[:1]) for level in strand.levels[1:]]
+    assert sensitivity.together(replace(strand, levels=(strand.levels[0], *once))) is None
 
 
 def test_chance_is_not_taken_for_acting_together(study_of):
