@@ -214,8 +214,9 @@ def test_quickstart_falls_back_aloud_and_nothing_else_does(train, tmp_path, monk
 def test_tensorboard(train):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    ran = train(*TINY, "logger=tensorboard")
+    ran = train(*TINY, "logger=tensorboard", "optimizer.momentum=0.8")
     assert ran.code == 0, ran.err
+    assert "optimizer.momentum=0.8 is not used: the schedule moves the momentum" in ran.out
     events = EventAccumulator(str(ran.folder / "tensorboard"))
     events.Reload()
     assert {"train/acc", "val/acc", "lr", "images_per_second"} <= set(events.Tags()["scalars"])
