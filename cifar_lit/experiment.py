@@ -131,7 +131,9 @@ class Experiment:
             log.warning("%s is not used: the schedule moves the momentum (scheduler.cycle_momentum=false does not)", typed)
         self.images.setup()
         assert self.images.dataset is not None
-        self._check_size(self.images.dataset.test.images.shape[1:3])
+        size = self.images.dataset.test.images.shape[1:3]
+        if set(size) != {self.images.side}:  # which was checked before
+            self._check_size(size)
         config = runs.read_config(self.folder)
         task = self._task(saved, config)
         facts = outcome.facts(self.images, task, trainer) | {
@@ -171,9 +173,10 @@ class Experiment:
         return summary[self.objective]
 
     def _ignored(self) -> list[str]:
-        """What was typed and a cycle of the momentum replaces."""
-        names = ("optimizer.momentum", "optimizer.betas") if self.momentum_cycles else ()
-        return [typed for typed in self.overrides if typed.lstrip("+").startswith(names)] if names else []
+        """What was typed and a cycle of the momentum replaces; one process says it."""
+        if not self.momentum_cycles or not self.lightning.is_global_zero:
+            return []
+        return [typed for typed in self.overrides if typed.lstrip("+").startswith(("optimizer.momentum", "optimizer.betas"))]
 
     def _saved(self) -> Path | None:
         """The checkpoint to go on from. Raises CheckpointError where one was asked for and is not whole."""

@@ -42,7 +42,7 @@ def lengths(trainer: L.Trainer, images: ImageData, accumulated: int) -> tuple[in
     in_full = total()
     cut = trainer.max_epochs is None or 0 <= trainer.max_steps < in_full
     for _ in range(_ROUNDS if changes else 1):
-        if limit != 1.0:
+        if isinstance(limit, int) or limit < 1.0:
             images.portion = min(1.0, sum(batches(0)) / own)
         if cut:
             images.epochs *= trainer.max_steps / total()
