@@ -19,6 +19,7 @@ from cifar_lit.trainer import Trainer, computes_bfloat16, resolve_precision
 
 EXACT = ["trainer.precision=32-true"]  # of trainer=fast, which takes bf16-mixed where the processor has it
 LINEAR = "scheduler.cycle_momentum=false"  # what a graph can hold
+SPEEDNET = ["model=speednet_small", "+model.widths=[8,16,24]"]
 
 
 def ends(folder):
@@ -50,7 +51,7 @@ def assert_alike(one, other):
         ["augment=enhanced", "mix=cutmix", "loss=label_smoothing", "model.dropout=0.2"],
         ["trainer.accumulate_grad_batches=3", "trainer.gradient_clip_val=0.5", "optim=adamw_cosine"],
         ["trainer.gradient_clip_val=0.01", "trainer.gradient_clip_algorithm=value", "callbacks=[ema,lookahead]"],
-        ["optim=muon_sgd_onecycle_linear", "model=speednet_small", "trainer.max_epochs=1"],
+        ["optim=muon_sgd_onecycle_linear", *SPEEDNET, "trainer.max_epochs=1"],
         ["data.engine=workers", "data.workers=0", "trainer.max_steps=13"],
     ],
     ids=lambda options: " ".join(options) or "plain",
@@ -114,7 +115,7 @@ def test_nothing_that_a_graph_holds_moves(train, monkeypatch, compiling_nothing,
     [
         [LINEAR, "data.sizes={0.0:16,0.5:24}"],
         [LINEAR, "callbacks=ema"],
-        ["optim=muon_sgd_onecycle_linear", "model=speednet_small", "trainer.max_epochs=1"],
+        ["optim=muon_sgd_onecycle_linear", *SPEEDNET, "trainer.max_epochs=1"],
         [LINEAR, "+optimizer.dampening=0.1", "optimizer.nesterov=false"],
     ],
     ids=" ".join,
