@@ -133,6 +133,39 @@ def test_a_sweep_that_was_left_is_named_by_the_next_one(train, space):
     assert "An unfinished sweep of the same command is in runs/sweep/" in train("-m", *TINY, *space, folder="").out
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["optimizer.lr=-1,-2"],
+        ["optimizer.lr=-1,-2", "hydra/launcher=joblib"],
+        ["optimizer.lr=interval(-2,-1)", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1"],
+    ],
+    ids=["grid", "joblib", "optuna"],
+)
+def test_a_sweep_is_in_one_directory_however_long_it_takes_to_begin(train, tmp_path, monkeypatch, options):
+    """The name of the directory is the time: the sweep, its launcher and each job would ask for it in another second."""
+    import hydra.core.utils
+    from hydra_plugins.hydra_joblib_launcher import _core as joblib_launcher
+
+    class Ticking(hydra.core.utils.datetime):
+        seconds = iter(range(60))
+
+        @classmethod
+        def now(cls):
+            return cls(2026, 1, 2, 3, 4, next(cls.seconds))
+
+    def here(**_):
+        """In place of joblib's workers, which would have a clock of their own."""
+        return lambda tasks: [function(*arguments, **more) for function, arguments, more in tasks]
+
+    monkeypatch.setattr(hydra.core.utils, "datetime", Ticking)
+    monkeypatch.setattr(joblib_launcher, "Parallel", here)
+    ran = train("-m", *TINY, *options, folder="")
+    [folder] = (tmp_path / "runs" / "sweep").iterdir()
+    assert ran.code == 1 and "failed: optimizer.lr=-" in ran.out, "its jobs are seen"
+    assert {(path.parent, runs.read_summary(path)["status"]) for path in runs.find(folder)} == {(folder, "failed")}
+
+
 def test_a_worker_that_dies_twice_fails_its_job_and_no_other(tmp_path):
     """tests/test_launchers.py has the one that dies once."""
     command = [TRAIN, "-m", *TINY, "seed=1,2,3", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=sweep"]

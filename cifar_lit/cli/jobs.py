@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cifar_lit import runs
 from cifar_lit.cli import attempts
+from cifar_lit.cli.quoting import quoted
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +24,9 @@ class Job:
     folder: Path
 
     def arguments(self) -> list[str]:
-        """What Hydra is told: the directory too, so that any part of a sweep can be launched, in any order."""
-        return [*self.overrides, f"hydra.sweep.subdir='{self.folder.name}'"]
+        """What Hydra is told: the directory too, so that any part of a sweep can be launched, in any order, at any time."""
+        place = {"hydra.sweep.dir": self.folder.parent, "hydra.sweep.subdir": self.folder.name}
+        return [*self.overrides, *(f"{key}={quoted(value)}" for key, value in place.items())]
 
     def state(self) -> str:
         """ended; or new, if it has not begun in this launch; else interrupted, refused (misconfigured), failed or died."""

@@ -23,6 +23,12 @@ def redacted(url: str) -> str:
     return re.sub(r"(?i)(password=)[^&]*", r"\1***", re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url))
 
 
+def pin(config: DictConfig) -> None:
+    """The directory as a path: the sweep, its launcher and its table would each ask the clock what `${now:...}` is."""
+    with read_write(config.hydra):
+        config.hydra.sweep.dir = str(config.hydra.sweep.dir).replace("${", r"\${")
+
+
 def without_password(config: DictConfig) -> DictConfig:
     """A copy of a sweep's configuration for what is written down, by the sweep and each of its jobs: whoever may read that
     need not read the database. Only the sweeper opens the storage, and callbacks=prune, which has its address from trial.json.

@@ -31,6 +31,7 @@ class Carried(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before the sweep."""
         self.hydra_context, self.config = hydra_context, config
+        sweep_dir.pin(config)
         own = sweep_dir.without_password(config)
         target = str(own.hydra.launcher._target_)
         launchers.check(target, config.hydra.runtime.choices["hydra/launcher"])
