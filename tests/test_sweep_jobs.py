@@ -101,6 +101,25 @@ def test_a_launcher_that_starts_nothing_is_not_asked_again(tmp_path):
     assert len(launch.launched) == 1
 
 
+def test_what_a_launcher_leaves_out_is_asked_for_once_more_and_then_has_failed(tmp_path):
+    """It returns, and all seems well."""
+    made = [Job(n, (f"seed={n}",), tmp_path / str(n)) for n in range(3)]
+    finishing, asked = Launcher(), []
+
+    def launch(batch):
+        asked.append([job.number for job in batch])
+        late = asked.count([1]) > 0
+        for job in batch:
+            if job.number == 0 or (job.number == 1 and late):
+                job.folder.mkdir()
+                finishing([job])
+
+    jobs.carry_out(launch, made)
+    assert asked == [[0, 1, 2], [1], [2]]
+    assert statuses(made) == ["finished", "finished", "failed"]
+    assert "had not begun" in runs.read_summary(made[2].folder)["error"]
+
+
 def test_what_is_misconfigured_is_not_tried_again(tmp_path):
     launch = Launcher(job0=["refused"])
     jobs.carry_out(launch, some(tmp_path, 2))

@@ -55,7 +55,7 @@ def unfinished(jobs: Sequence[Job]) -> list[Job]:
 
 
 def carry_out(launch: Launch, jobs: Sequence[Job]) -> None:
-    """Run jobs to their ends, all together; then those that failed or died once more, each alone.
+    """Run jobs to their ends, all together; then those that failed, died or were left out once more, each alone.
 
     A process that dies may take others with it (joblib stops all its workers): who of them is at fault shows only when
     each runs alone. Those that had not begun go on together. Raises what the launcher raises before any job began.
@@ -73,7 +73,8 @@ def carry_out(launch: Launch, jobs: Sequence[Job]) -> None:
         for job, state in states.items():
             first = attempts.failures(job.folder) < attempts.LIMIT
             among_others = state == "died" and len(died) > 1
-            if among_others or (first and state in ("died", "failed")) or (state == "new" and job in waited):
+            left_out = state == "new" and (job in waited or broken is None)
+            if among_others or (first and state in ("died", "failed")) or left_out:
                 alone.append(job)
         waiting = [job for job, state in states.items() if state == "new" and job not in waited] if broken else []
         _report([job for job in died if job not in alone])
@@ -84,12 +85,14 @@ def carry_out(launch: Launch, jobs: Sequence[Job]) -> None:
 def _carry_out_alone(launch: Launch, job: Job) -> None:
     while True:
         log.info("Once more: %s", job.folder)
-        broken, _ = _launch(launch, [job])
+        broken, waited = _launch(launch, [job])
         state = job.state()
         if broken is not None and state == "new":
             raise broken
         if state == "died":
             attempts.note(job.folder, _words(broken))
+        if state == "new" and waited:  # who held it has not carried it out
+            continue
         if state not in ("died", "failed") or attempts.failures(job.folder) >= attempts.LIMIT:
             _report([job])
             return
@@ -118,9 +121,14 @@ def _words(broken: Exception | None) -> str:
 
 
 def _report(jobs: Sequence[Job]) -> None:
-    """A process that died could not say so: its result is written for it."""
+    """A process that died, or was never there, could not say so: its result is written for it."""
     for job in jobs:
-        if job.state() == "died":
+        state = job.state()
+        if state == "new":
+            job.folder.mkdir(parents=True, exist_ok=True)
+            line = "its launcher came back, and it had not begun"
+            runs.write_summary(job.folder, {"overrides": list(job.overrides), "status": "failed", "error": line})
+        elif state == "died":
             tries = attempts.failures(job.folder)
             line = f"its process died, {tries} tries in all: killed, or out of memory? what it said last is in train.log"
             known = {"overrides": list(job.overrides)} | attempts.read_start(job.folder)
