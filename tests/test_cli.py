@@ -6,13 +6,14 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from running import REPOSITORY, TINY, TRAIN, completed
 
-from cifar_lit import cli
-from cifar_lit.cli import errors, help_page
+from cifar_lit import cli, runs
+from cifar_lit.cli import errors, help_page, places
 
 COLD = [sys.executable, TRAIN]  # as people start it, with all the imports
 
@@ -59,6 +60,29 @@ def test_who_looks_at_the_lock_for_a_moment_stops_no_job(train, tmp_path):
     lock.acquire()
     threading.Timer(0.4, lock.release).start()
     assert "optimizer.lr=-1" in train(*TINY, "optimizer.lr=-1").err  # and not "is being run by another process"
+
+
+def test_a_directory_is_a_runs_own_from_the_moment_it_is_chosen(tmp_path, monkeypatch):
+    """Another process may ask in the same second, before this one has written anything; Hydra asks several times."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(places, "_chosen", {})
+    asked = [str(places._fresh(Path("runs/a"), "now")) for _ in range(2)]
+    places.forget()  # as another process
+    asked.append(str(places._fresh(Path("runs/a"), "now")))
+    assert asked == ["runs/a/now", "runs/a/now", "runs/a/now_2"]
+    (tmp_path / "file").touch()
+    assert places._fresh(Path("file/a"), "now") == "file/a/now", "Hydra says what is wrong"
+    places.run_dir("b", None, [], None)
+    assert not Path("runs/b").exists(), "nothing is run"
+
+
+def test_what_is_refused_leaves_no_record_to_the_next_run_and_takes_none_from_one_to_go_on_with(train):
+    for rate in (-1, -2):
+        folder = train(*TINY, f"optimizer.lr={rate}").folder
+        assert f"optimizer.lr={rate}" in runs.read_overrides(folder)
+    (folder / "checkpoints").mkdir()
+    train(*TINY, "optimizer.lr=-3")
+    assert "optimizer.lr=-2" in runs.read_overrides(folder)
 
 
 @pytest.mark.slow

@@ -188,6 +188,7 @@ def test_two_processes_do_not_share_a_directory(train, tmp_path):
         refused = train(*TINY)
     assert refused.code == 1
     assert "another process" in refused.err
+    assert not (folder / ".hydra").exists(), "the record is that of who holds it"
 
 
 def test_resuming_without_the_average_goes_on_from_the_trained_weights(train, tmp_path):

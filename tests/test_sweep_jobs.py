@@ -8,7 +8,7 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from cifar_lit import runs
-from cifar_lit.cli import attempts, jobs, places, sweep_dir
+from cifar_lit.cli import attempts, jobs, sweep_dir
 from cifar_lit.cli.jobs import Job
 from cifar_lit.cli.sweepers import placed
 
@@ -183,11 +183,9 @@ def test_what_another_process_runs_is_waited_for(tmp_path, finishes, monkeypatch
     assert statuses([job]) == ["finished"]
 
 
-def recorded(folder, *overrides, whole=True):
+def recorded(folder, *overrides):
     (folder / ".hydra").mkdir(parents=True)
     (folder / runs.OVERRIDES).write_text("".join(f"- {item}\n" for item in overrides))
-    if whole:
-        (folder / ".lock").touch()
 
 
 def test_a_job_keeps_its_directory_whatever_its_number(tmp_path):
@@ -224,13 +222,3 @@ def test_a_sweep_says_where_it_is_and_which_one_was_left(tmp_path, caplog):
     assert f"is in {second}: go on" in said("3", "seed=1,2")[0]
     assert len(said("4", "seed=1,2", left=False)) == len(said("5", "seed=1,2,3")) == 1
     assert len(said("6", "seed=1,2", hydra=[f"hydra.sweep.dir={tmp_path / '6'}"])) == 1
-
-
-def test_a_torn_record_is_written_again(tmp_path):
-    """Killed while Hydra wrote it: nothing of a job can be there yet."""
-    recorded(tmp_path / "0", "see", whole=False)
-    [job] = placed(tmp_path, [["seed=1"]])
-    assert job.folder.name == "0"
-    assert places.recorded_once(str(job.folder)) == ".hydra"
-    (job.folder / ".lock").touch()
-    assert places.recorded_once(str(job.folder)) is None

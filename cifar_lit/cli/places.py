@@ -1,6 +1,7 @@
 """Where runs write, and what they are called: the resolvers that conf/ uses."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from cifar_lit import runs
+from cifar_lit.cli import record
 
 
 def run_name(experiment: str | None, model: str, optimizer: str, scheduler: str) -> str:
@@ -16,8 +18,8 @@ def run_name(experiment: str | None, model: str, optimizer: str, scheduler: str)
     return experiment or f"{model}-{optimizer}_{scheduler}"
 
 
-def run_dir(name: str, resume: str | None, overrides: list[str]) -> str:
-    """Where a run writes: the directory of the run to resume, or a new one."""
+def run_dir(name: str, resume: str | None, overrides: list[str], mode: Any) -> str:
+    """Where a run writes: the directory of the run to resume, or a new one. mode: Hydra's, null where nothing is run."""
     folder = Path("runs") / name
     if resume == "auto":
         found = runs.unfinished(folder, list(overrides))
@@ -27,19 +29,32 @@ def run_dir(name: str, resume: str | None, overrides: list[str]) -> str:
         found = resumed_dir(Path(resume))
         if found is not None:
             return str(found)
-    return _fresh(folder, datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    return _fresh(folder, now) if getattr(mode, "name", mode) == "RUN" else str(folder / now)
 
 
-_chosen: dict[str, str] = {}  # Hydra asks several times, and the directory exists from the first
+_chosen: dict[Path, str] = {}  # Hydra asks several times, and the directory exists from the first
 
 
 def _fresh(folder: Path, now: str) -> str:
-    """A directory that no other run has: two that start in the same second get a number."""
-    key = f"{folder}"
-    if key not in _chosen:
+    """Make a directory that no other run has: two that start in the same second get a number."""
+    if folder not in _chosen:
+        with suppress(OSError):  # Hydra cannot make it either, and says so
+            folder.mkdir(parents=True, exist_ok=True)
         names = (now if number == 1 else f"{now}_{number}" for number in count(1))
-        _chosen[key] = next(str(folder / name) for name in names if not (folder / name).exists())
-    return _chosen[key]
+        _chosen[folder] = next(str(folder / name) for name in names if _is_made(folder / name))
+    return _chosen[folder]
+
+
+def _is_made(path: Path) -> bool:
+    """Make a directory; not if it is there already. One that cannot be made is no other run's."""
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def forget() -> None:
@@ -47,20 +62,10 @@ def forget() -> None:
     _chosen.clear()
 
 
-def recorded_once(folder: str) -> str | None:
-    """Where Hydra records the configuration: nowhere, for a directory that has its record already."""
-    return None if _has_record(Path(folder)) else ".hydra"
-
-
-def _has_record(folder: Path) -> bool:
-    """Whether a directory has a whole record: what a job writes after it is there too."""
-    return (folder / runs.OVERRIDES).exists() and any((folder / name).exists() for name in (".lock", runs.SUMMARY, "checkpoints"))
-
-
 def job_dir(sweep_dir: str, number: int, overrides: list[str]) -> str:
     """Where a job of a sweep writes: its number, unless another job of an earlier, different sweep has that."""
     folder = Path(sweep_dir) / str(number)
-    if not _has_record(folder) or runs.identity(runs.read_overrides(folder) or []) == runs.identity(list(overrides)):
+    if not record.exists(folder) or runs.identity(runs.read_overrides(folder) or []) == runs.identity(list(overrides)):
         return str(number)
     return f"{number}-{runs.fingerprint(list(overrides))}"
 
@@ -69,7 +74,7 @@ def job_dirs(sweep_dir: Path, combinations: Sequence[Sequence[str]], first: int 
     """Where the jobs of a sweep write: where a job of the same overrides did, under whatever number; else as `job_dir` says."""
     known = {}
     for folder in sorted(sweep_dir.iterdir(), reverse=True):  # of two, the first keeps the job
-        if _has_record(folder):
+        if record.exists(folder):
             known[tuple(runs.identity(runs.read_overrides(folder) or []))] = folder.name
     pairs = [(list(overrides), tuple(runs.identity(list(overrides)))) for overrides in combinations]
     return [known.get(key) or job_dir(str(sweep_dir), number, overrides) for number, (overrides, key) in enumerate(pairs, first)]
@@ -92,7 +97,6 @@ OmegaConf.register_new_resolver("tracker_name", tracker_name)
 OmegaConf.register_new_resolver("sweep_group", sweep_group)
 OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True)
 OmegaConf.register_new_resolver("job_dir", job_dir)
-OmegaConf.register_new_resolver("recorded_once", recorded_once)
 
 
 def resumed_dir(path: Path) -> Path | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from omegaconf import DictConfig, open_dict
 
 from cifar_lit import runs
-from cifar_lit.cli import attempts, errors, resuming, types
+from cifar_lit.cli import attempts, errors, record, resuming, types
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +73,7 @@ def _guarded(main: Callable[[DictConfig], float | None], cfg: DictConfig, folder
     (folder / runs.BEGUN).unlink(missing_ok=True)
     known = {"experiment": cfg.name, "overrides": list(cfg.overrides), "seed": cfg.seed}
     try:
+        record.write(folder, cfg)
         if sweep:
             attempts.start(folder, known)
         if sweep and ("ddp" in str(cfg.trainer.get("strategy", "")) or cfg.trainer.get("devices", 1) not in (1, "1")):
