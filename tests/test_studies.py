@@ -64,6 +64,7 @@ def finish(book, trial, status="finished", **more):
     job = book.job(trial, ["model=resnet8"])
     (job.folder / ".hydra").mkdir(exist_ok=True)
     (job.folder / ".hydra" / "config.yaml").write_text("objective: val/acc\n")
+    (job.folder / runs.OVERRIDES).write_text("".join(f"- {item}\n" for item in job.overrides))
     attempts.start(job.folder, {})
     (job.folder / runs.BEGUN).touch()
     if status:
@@ -204,6 +205,15 @@ def test_what_failed_is_tried_again_in_its_directory_by_the_next_command(opened)
     assert [trial.number for trial in again.trials()] == [1]
 
 
+def test_a_trial_that_is_tried_again_with_other_settings_leaves_its_directory(opened):
+    book = opened()
+    [trial] = book.take(1, 1, DISTRIBUTIONS)
+    job = finish(book, trial, "failed")
+    [trial] = book.study.trials  # as the next command finds it
+    assert book.job(trial, ["model=resnet8"]).folder == job.folder
+    assert book.job(trial, ["model=resnet20"]).folder != job.folder
+
+
 def test_the_address_of_a_storage_is_for_its_owner_alone(opened):
     book = opened()
     [trial] = book.take(1, 1, DISTRIBUTIONS)
@@ -217,8 +227,6 @@ def test_the_same_parameters_are_run_once(opened):
     space = studies.distributions({"x": Choice(("1",))})
     first, second = (book.take(1, 9, space)[0] for _ in range(2))
     job = finish(book, first)
-    recorded = job.folder / runs.OVERRIDES
-    recorded.write_text("".join(f"- {item}\n" for item in job.overrides))
     assert book.job(second, ["model=resnet8"]).folder == job.folder
     book.settle(first, job)
     book.settle(second, job)

@@ -122,6 +122,21 @@ def test_a_different_sweep_does_not_overwrite_jobs(train):
     assert set(seeds) == {1, 2, 3}
 
 
+def test_a_job_sent_to_the_directory_of_another_leaves_it_as_it_is(train, tmp_path, monkeypatch):
+    from cifar_lit.cli import plan
+
+    other = tmp_path / "run" / "0"
+    (other / ".hydra").mkdir(parents=True)
+    (other / runs.OVERRIDES).write_text("- seed=1\n")
+    runs.write_summary(other, {"status": "finished", "val/acc": 0.5})
+    before = {path: path.read_bytes() for path in (other / runs.OVERRIDES, other / runs.SUMMARY)}
+    monkeypatch.setattr(plan, "job_dirs", lambda *_, **__: ["0"])
+    ran = train("-m", *TINY, "optimizer.lr=-1")
+    assert ran.code == 2 and "another job's" in ran.err
+    assert "Finished before" not in ran.out
+    assert {path: path.read_bytes() for path in before} == before
+
+
 @pytest.mark.parametrize(
     "space",
     [["optimizer.lr=-1,-2"], ["optimizer.lr=interval(-2,-1)", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1"]],

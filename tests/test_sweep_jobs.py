@@ -9,8 +9,15 @@ from omegaconf import OmegaConf
 
 from cifar_lit import runs
 from cifar_lit.cli import attempts, jobs, sweep_dir
+from cifar_lit.cli.errors import UsageError
 from cifar_lit.cli.jobs import Job
 from cifar_lit.cli.sweepers import placed
+
+
+def recorded(folder, *overrides):
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / runs.OVERRIDES).write_text("".join(f"- {item}\n" for item in overrides))
+
 
 KNOWN = {"experiment": "test", "overrides": ["seed=1"], "seed": 1}
 
@@ -18,7 +25,7 @@ KNOWN = {"experiment": "test", "overrides": ["seed=1"], "seed": 1}
 def some(folder, count):
     made = [Job(n, (f"seed={n}",), folder / str(n)) for n in range(count)]
     for job in made:
-        job.folder.mkdir(exist_ok=True)
+        recorded(job.folder, *job.overrides)
     return made
 
 
@@ -111,7 +118,7 @@ def test_what_a_launcher_leaves_out_is_asked_for_once_more_and_then_has_failed(t
         late = asked.count([1]) > 0
         for job in batch:
             if job.number == 0 or (job.number == 1 and late):
-                job.folder.mkdir()
+                recorded(job.folder, *job.overrides)
                 finishing([job])
 
     jobs.carry_out(launch, made)
@@ -183,16 +190,36 @@ def test_what_another_process_runs_is_waited_for(tmp_path, finishes, monkeypatch
     assert statuses([job]) == ["finished"]
 
 
-def recorded(folder, *overrides):
-    (folder / ".hydra").mkdir(parents=True)
-    (folder / runs.OVERRIDES).write_text("".join(f"- {item}\n" for item in overrides))
-
-
 def test_a_job_keeps_its_directory_whatever_its_number(tmp_path):
     recorded(tmp_path / "0", "seed=5")
     recorded(tmp_path / "1", "seed=6")
     found = placed(tmp_path, [["seed=6"], ["seed=7"], ["seed=5"]])
     assert [job.folder.name for job in found] == ["1", f"1-{runs.fingerprint(['seed=7'])}", "0"]
+
+
+def test_two_sweeps_that_begin_at_once_in_one_directory_share_no_jobs(tmp_path):
+    def names(*seeds, take=True):
+        return [job.folder.name for job in placed(tmp_path, [[f"seed={seed}"] for seed in seeds], take=take)]
+
+    assert names(1, 2, take=False) == ["0", "1"] and not list(tmp_path.iterdir()), "to look takes nothing"
+    assert names(1, 2) == ["0", "1"]
+    other = names(3, 2, 4)
+    assert other == [f"0-{runs.fingerprint(['seed=3'])}", "1", "2"], "the job that both have is one"
+    assert names(1, 2) == ["0", "1"] and names(3, 2, 4) == other
+    recorded(tmp_path / "0", "seed=9")  # what was run counts, not what was planned
+    assert names(9, 1) == ["0", f"1-{runs.fingerprint(['seed=1'])}"]
+
+
+def test_what_another_job_left_in_its_directory_is_not_a_jobs_own(tmp_path):
+    [job] = some(tmp_path, 1)
+    other = Job(0, ("seed=9",), job.folder)
+    jobs.carry_out(Launcher(), [job])
+    assert (job.state(), other.state()) == ("ended", "new")
+    assert jobs.unfinished([job, other]) == [other]
+    kept = (job.folder / attempts.STARTED).read_text(), runs.read_summary(job.folder)
+    with pytest.raises(UsageError, match="has become another job's"):
+        jobs.carry_out(lambda batch: None, [other])
+    assert kept == ((job.folder / attempts.STARTED).read_text(), runs.read_summary(job.folder))
 
 
 def sweep_of(folder, *typed, hydra=()):

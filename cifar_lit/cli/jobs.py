@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cifar_lit import runs
 from cifar_lit.cli import attempts
+from cifar_lit.cli.errors import UsageError
 from cifar_lit.cli.quoting import quoted
 
 log = logging.getLogger(__name__)
@@ -28,8 +29,14 @@ class Job:
         place = {"hydra.sweep.dir": self.folder.parent, "hydra.sweep.subdir": self.folder.name}
         return [*self.overrides, *(f"{key}={quoted(value)}" for key, value in place.items())]
 
+    def is_lost(self) -> bool:
+        """Whether the directory is another job's, whose results are not this one's."""
+        return runs.is_run(self.folder) and not runs.is_of(self.folder, list(self.overrides))
+
     def state(self) -> str:
         """ended; or new, if it has not begun in this launch; else interrupted, refused (misconfigured), failed or died."""
+        if not runs.is_of(self.folder, list(self.overrides)):
+            return "new"
         status = (runs.read_summary(self.folder) or {}).get("status")
         if status in runs.ENDED:
             return "ended"
@@ -80,6 +87,9 @@ def carry_out(launch: Launch, jobs: Sequence[Job]) -> None:
         _report([job for job in died if job not in alone])
     for job in alone:
         _carry_out_alone(launch, job)
+    lost = [job.folder for job in jobs if job.is_lost()]
+    if lost:
+        raise UsageError(f"{lost[0]} has become another job's: the same command once more, and this one gets another")
 
 
 def _carry_out_alone(launch: Launch, job: Job) -> None:
@@ -101,14 +111,15 @@ def _carry_out_alone(launch: Launch, job: Job) -> None:
 def _launch(launch: Launch, jobs: Sequence[Job]) -> tuple[Exception | None, list[Job]]:
     """Launch jobs; returns what the launcher raised, and the jobs that other processes held (now they do no longer)."""
     for job in jobs:
-        (job.folder / attempts.STARTED).unlink(missing_ok=True)
+        if not job.is_lost():
+            (job.folder / attempts.STARTED).unlink(missing_ok=True)
     broken = None
     try:
         launch(jobs)
     except Exception as error:  # each launcher has its own for a process that died
         log.warning("%s: %s", type(error).__name__, " ".join(str(error).split()) or "no reason given")
         broken = error
-    held = [job for job in jobs if job.state() in ("new", "died") and runs.is_running(job.folder)]
+    held = [job for job in jobs if job.state() in ("new", "died") and runs.is_running(job.folder) and not job.is_lost()]
     for job in held:
         log.info("Waiting for another process, which runs %s", job.folder)
         while runs.is_running(job.folder):
@@ -124,7 +135,7 @@ def _report(jobs: Sequence[Job]) -> None:
     """A process that died, or was never there, could not say so: its result is written for it."""
     for job in jobs:
         state = job.state()
-        if state == "new":
+        if state == "new" and not job.is_lost():
             job.folder.mkdir(parents=True, exist_ok=True)
             line = "its launcher came back, and it had not begun"
             runs.write_summary(job.folder, {"overrides": list(job.overrides), "status": "failed", "error": line})

@@ -1,6 +1,5 @@
 """Where runs write, and what they are called: the resolvers that conf/ uses."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import count
@@ -10,7 +9,6 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from cifar_lit import runs
-from cifar_lit.cli import record
 
 
 def run_name(experiment: str | None, model: str, optimizer: str, scheduler: str) -> str:
@@ -62,24 +60,6 @@ def forget() -> None:
     _chosen.clear()
 
 
-def job_dir(sweep_dir: str, number: int, overrides: list[str]) -> str:
-    """Where a job of a sweep writes: its number, unless another job of an earlier, different sweep has that."""
-    folder = Path(sweep_dir) / str(number)
-    if not record.exists(folder) or runs.identity(runs.read_overrides(folder) or []) == runs.identity(list(overrides)):
-        return str(number)
-    return f"{number}-{runs.fingerprint(list(overrides))}"
-
-
-def job_dirs(sweep_dir: Path, combinations: Sequence[Sequence[str]], first: int = 0) -> list[str]:
-    """Where the jobs of a sweep write: where a job of the same overrides did, under whatever number; else as `job_dir` says."""
-    known = {}
-    for folder in sorted(sweep_dir.iterdir(), reverse=True):  # of two, the first keeps the job
-        if record.exists(folder):
-            known[tuple(runs.identity(runs.read_overrides(folder) or []))] = folder.name
-    pairs = [(list(overrides), tuple(runs.identity(list(overrides)))) for overrides in combinations]
-    return [known.get(key) or job_dir(str(sweep_dir), number, overrides) for number, (overrides, key) in enumerate(pairs, first)]
-
-
 def sweep_group(mode: Any, sweep_dir: str) -> str | None:
     """What binds the jobs of a sweep together in a tracker; null for a single run."""
     return "/".join(Path(sweep_dir).parts[-2:]) if getattr(mode, "name", mode) == "MULTIRUN" else None
@@ -96,7 +76,6 @@ OmegaConf.register_new_resolver("run_name", run_name)
 OmegaConf.register_new_resolver("tracker_name", tracker_name)
 OmegaConf.register_new_resolver("sweep_group", sweep_group)
 OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True)
-OmegaConf.register_new_resolver("job_dir", job_dir)
 
 
 def resumed_dir(path: Path) -> Path | None:

@@ -41,6 +41,9 @@ def job(main: Callable[[DictConfig], float | None]) -> Callable[[DictConfig], fl
             return _follow(main, cfg)
         try:
             with FileLock(folder / ".lock", timeout=_LOOKED_AT_SECONDS):
+                if sweep and runs.is_run(folder) and not runs.is_of(folder, list(cfg.overrides)):
+                    complain(f"{folder} is another job's")
+                    return None
                 done = runs.read_summary(folder)
                 if sweep and done is not None and done["status"] in runs.ENDED:
                     log.info("Finished before, not run again: %s", folder)

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, ProgrammingError
 
 from cifar_lit import runs
-from cifar_lit.cli import places
+from cifar_lit.cli import plan
 from cifar_lit.cli.errors import UsageError
 from cifar_lit.cli.jobs import Job
 from cifar_lit.cli.search import Choice, Dimension, Steps
@@ -207,8 +207,10 @@ class Book:
     def job(self, trial: FrozenTrial, fixed: Sequence[str]) -> Job:
         """The job of a trial, whose directory says which trial it is (callbacks=prune asks)."""
         overrides = [*fixed, *(f"{key}={value}" for key, value in trial.params.items())]
-        # Of two trials with the same parameters, the second is the first: its result is known.
-        name = trial.user_attrs.get("folder") or places.job_dirs(self.folder, [overrides], first=trial.number)[0]
+        name = trial.user_attrs.get("folder")
+        if name is None or Job(trial.number, tuple(overrides), self.folder / name).is_lost():  # what is fixed may be new
+            # Of two trials with the same parameters, the second is the first: its result is known.
+            name = plan.job_dirs(self.folder, [overrides], trial.number, take=True)[0]
         self._mark(trial._trial_id, folder=name)
         job = Job(trial.number, tuple(overrides), self.folder / name)
         job.folder.mkdir(exist_ok=True)

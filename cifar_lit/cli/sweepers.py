@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from cifar_lit import runs
-from cifar_lit.cli import jobs, launchers, places, search, sweep_dir
+from cifar_lit.cli import jobs, launchers, plan, search, sweep_dir
 from cifar_lit.cli.errors import UsageError
 from cifar_lit.cli.jobs import Job
 
@@ -84,7 +84,7 @@ class Grid(Carried):
         typed = self.parse([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
         [combinations] = BasicSweeper.split_arguments(typed, None)
         folder = self.begin(lambda earlier: any(job.state() != "ended" for job in placed(earlier, combinations)))
-        remaining = jobs.unfinished(placed(folder, combinations))
+        remaining = jobs.unfinished(placed(folder, combinations, take=True))
         self.validate_batch_is_legal(self.kinds([job.overrides for job in remaining]))
         launches = self.launches
         size = self.max_batch_size or max(len(remaining), 1)
@@ -157,9 +157,9 @@ def ended(folder: Path) -> int:
     return sum((runs.read_summary(path) or {}).get("status") in runs.ENDED for path in runs.find(folder))
 
 
-def placed(folder: Path, combinations: Sequence[Sequence[str]]) -> list[Job]:
-    """The jobs of a sweep, each in its directory."""
-    names = places.job_dirs(folder, combinations)
+def placed(folder: Path, combinations: Sequence[Sequence[str]], *, take: bool = False) -> list[Job]:
+    """The jobs of a sweep, each in its directory. take: as plan.job_dirs has it."""
+    names = plan.job_dirs(folder, combinations, take=take)
     return [Job(n, tuple(typed), folder / name) for n, (typed, name) in enumerate(zip(combinations, names, strict=True))]
 
 

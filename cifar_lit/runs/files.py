@@ -76,15 +76,20 @@ def read_metrics(run_dir: Path) -> list[dict[str, float]]:
 
 
 def read_overrides(run_dir: Path) -> list[str] | None:
-    """What was typed to start a run; None where that is not recorded."""
-    from omegaconf import ListConfig, OmegaConf  # slow to import, and not needed to read results
-    from yaml import YAMLError
+    """What was typed to start a run, by its record or, where that is lost, its summary; None where neither says it."""
+    import yaml  # slow to import, and not needed to read results
 
-    try:
-        overrides = OmegaConf.load(run_dir / OVERRIDES)
-    except (OSError, ValueError, YAMLError):
-        return None
-    return [str(item) for item in overrides] if isinstance(overrides, ListConfig) else None
+    try:  # words only, for which the fast loader does: a sweep reads the records of all its jobs
+        overrides = yaml.load((run_dir / OVERRIDES).read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, ValueError, yaml.YAMLError):
+        overrides = (read_summary(run_dir) or {}).get("overrides")
+    return [str(item) for item in overrides] if isinstance(overrides, list) else None
+
+
+def is_of(run_dir: Path, overrides: list[str]) -> bool:
+    """Whether a directory is that of the run of these overrides."""
+    recorded = read_overrides(run_dir)
+    return recorded is not None and identity(recorded) == identity(overrides)
 
 
 def identity(overrides: list[str]) -> list[str]:
