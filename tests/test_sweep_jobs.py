@@ -8,10 +8,13 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from cifar_lit import runs
-from cifar_lit.cli import attempts, jobs, sweep_dir
+from cifar_lit.cli import attempts, jobs, sweep, sweep_dir
 from cifar_lit.cli.errors import UsageError
 from cifar_lit.cli.jobs import Job
+from cifar_lit.cli.study import Concluding
+from cifar_lit.cli.sweep import SweepTable
 from cifar_lit.cli.sweepers import placed
+from cifar_lit.study import conclude
 
 
 def recorded(folder, *overrides):
@@ -227,6 +230,37 @@ def sweep_of(folder, *typed, hydra=()):
     return OmegaConf.create(
         {"hydra": {"sweep": {"dir": str(folder)}, "sweeper": sweeper, "overrides": {"task": list(typed), "hydra": list(hydra)}}}
     )
+
+
+def closed(folder, closing=SweepTable):
+    """The exit status of the closing of a sweep: 0 where it does not exit."""
+    try:
+        closing().on_multirun_end(sweep_of(folder))
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def test_the_closing_table_shows_what_was_typed_whatever_it_looks_like(tmp_path, capsys):
+    made = [Job(0, ("a=[/x]/y", "b=[u,v]"), tmp_path / "0"), Job(1, ("a=:x:", "b=w"), tmp_path / "1")]
+    for job, status in zip(made, ("finished", "failed"), strict=True):
+        recorded(job.folder, *job.overrides)
+        more = {"error": "[/z] is no folder"} if status == "failed" else {}
+        runs.write_summary(job.folder, {"status": status, "overrides": list(job.overrides), **more})
+    assert closed(tmp_path) == 1
+    said = capsys.readouterr().out
+    assert all(words in said for words in ("a=[/x]/y b=[u,v]", "a=:x: b=w", "failed: [/z] is no folder"))
+
+
+@pytest.mark.parametrize("closing", [SweepTable, Concluding])
+def test_a_table_or_verdict_that_cannot_be_drawn_hides_no_failure(tmp_path, monkeypatch, closing):
+    def broken(*_):
+        raise ZeroDivisionError("by zero")
+
+    runs.write_summary(some(tmp_path, 1)[0].folder, {"status": "failed", "overrides": []})
+    monkeypatch.setattr(sweep, "_print", broken)
+    monkeypatch.setattr(conclude, "main", broken)
+    assert closed(tmp_path, closing) == 1
 
 
 def test_a_sweep_says_where_it_is_and_which_one_was_left(tmp_path, caplog):

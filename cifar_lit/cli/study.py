@@ -5,6 +5,8 @@ from typing import Any
 
 from omegaconf import DictConfig, read_write
 
+from cifar_lit.cli import errors
+from cifar_lit.cli.running import complain
 from cifar_lit.cli.sweep import SweepTable
 
 
@@ -25,5 +27,10 @@ class Concluding(SweepTable):
         finally:
             from cifar_lit.study.conclude import main  # imports scipy and matplotlib, wanted once, at the end
 
-            if main([config.hydra.sweep.dir]):
+            try:
+                without = main([config.hydra.sweep.dir])
+            except Exception as error:  # Hydra makes a warning of it, and of the sweep a success
+                complain(f"no verdict: {errors.one_line(error)}")
+                without = 1
+            if without:
                 sys.exit(1)

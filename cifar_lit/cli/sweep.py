@@ -9,7 +9,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from cifar_lit import runs
-from cifar_lit.cli import attempts, repeat
+from cifar_lit.cli import attempts, errors, repeat
 
 log = logging.getLogger(__name__)
 
@@ -21,24 +21,34 @@ class SweepTable(Callback):
         folder = Path(config.hydra.sweep.dir)
         jobs = sorted(runs.find(folder), key=lambda path: (len(path.name), path.name))
         rows = [(path, runs.read_summary(path) or {"status": "killed"}) for path in jobs]
-        if rows:  # none where other processes have carried out every trial of a study
-            _print(folder, rows)
-        seeds = repeat.over_seeds([summary for _, summary in rows])
-        if seeds:
-            repeat.write(folder, seeds)
-            _print_seeds(folder, seeds)
-        if any(summary["status"] not in runs.ENDED for _, summary in rows):
+        failed = any(summary.get("status") not in runs.ENDED for _, summary in rows)
+        try:
+            _say(folder, rows)
+        except Exception as error:  # Hydra makes a warning of it, and of the sweep a success
+            log.warning("The table of the sweep could not be drawn: %s", errors.one_line(error))
+        if failed:
             print(f"\nRun what has not finished: the same command, with hydra.sweep.dir={folder}", flush=True)
             sys.exit(1)
+
+
+def _say(folder: Path, rows: list[tuple[Path, dict[str, Any]]]) -> None:
+    if rows:  # none where other processes have carried out every trial of a study
+        _print(folder, rows)
+    seeds = repeat.over_seeds([summary for _, summary in rows])
+    if seeds:
+        repeat.write(folder, seeds)
+        _print_seeds(folder, seeds)
 
 
 def _print(folder: Path, rows: list[tuple[Path, dict[str, Any]]]) -> None:
     from rich.console import Console  # wanted once, at the end of a sweep
     from rich.table import Table
+    from rich.text import Text  # for all that is typed: in a plain string rich takes [...] for its own
 
     typed = {path: summary.get("overrides") or runs.read_overrides(path) or [] for path, summary in rows}
     common = [item for item in next(iter(typed.values()), []) if len(rows) > 1 and all(item in items for items in typed.values())]
-    table = Table(title=f"Sweep {folder}", caption=f"all with {' '.join(common)}" if common else None, title_justify="left")
+    caption = Text(f"all with {' '.join(common)}") if common else None
+    table = Table(title=Text(f"Sweep {folder}"), caption=caption, title_justify="left")
     for name in ("job", "varied", "status"):
         table.add_column(name)
     for name in ("train", "val", "test", "gap", "train time"):
@@ -48,9 +58,9 @@ def _print(folder: Path, rows: list[tuple[Path, dict[str, Any]]]) -> None:
         scores = [summary.get(key) for key in ("train/acc", "val/acc", "test/acc", "gap")]
         seconds = summary.get("train_seconds")
         table.add_row(
-            path.name,
-            " ".join(item for item in typed[path] if item not in common),
-            status,
+            Text(path.name),
+            Text(" ".join(item for item in typed[path] if item not in common)),
+            Text(status),
             *("-" if score is None else f"{100 * score:.2f}" for score in scores),
             "-" if seconds is None else f"{seconds:,.1f} s",
         )
@@ -67,8 +77,9 @@ def _tries(path: Path, summary: dict[str, Any]) -> str:
 def _print_seeds(folder: Path, rows: list[dict[str, Any]]) -> None:
     from rich.console import Console  # as above
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=f"Over seeds: mean and standard deviation ({folder / repeat.FILE})", title_justify="left")
+    table = Table(title=Text(f"Over seeds: mean and standard deviation ({folder / repeat.FILE})"), title_justify="left")
     table.add_column("setting")
     for name in ("seeds", "val", "test", "lowest test", "prepare", "compile", "train", "fit"):
         table.add_column(name, justify="right")
@@ -78,7 +89,7 @@ def _print_seeds(folder: Path, rows: list[dict[str, Any]]) -> None:
         times = {name: f"{s['mean']:,.1f} s" for name, s in row.items() if name.endswith("_seconds")}
         lowest = f"{100 * row['test/acc']['min']:.2f}" if "test/acc" in row else "-"
         table.add_row(
-            " ".join(own) or "all of them",
+            Text(" ".join(own) or "all of them"),
             str(row["runs"]),
             *(spread.get(name, "-") for name in ("val/acc", "test/acc")),
             lowest,
