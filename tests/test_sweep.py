@@ -148,6 +148,17 @@ def test_a_sweep_that_was_left_is_named_by_the_next_one(train, space):
     assert "An unfinished sweep of the same command is in runs/sweep/" in train("-m", *TINY, *space, folder="").out
 
 
+@pytest.fixture
+def workers_here(monkeypatch):
+    """joblib's jobs in the test's own process, one after the other: what ends one comes to the sweep as from a worker."""
+    from hydra_plugins.hydra_joblib_launcher import _core
+
+    def carried_out(tasks):
+        return [function(*arguments, **more) for function, arguments, more in tasks]
+
+    monkeypatch.setattr(_core, "Parallel", lambda **_: carried_out)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -157,10 +168,10 @@ def test_a_sweep_that_was_left_is_named_by_the_next_one(train, space):
     ],
     ids=["grid", "joblib", "optuna"],
 )
+@pytest.mark.usefixtures("workers_here")
 def test_a_sweep_is_in_one_directory_however_long_it_takes_to_begin(train, tmp_path, monkeypatch, options):
     """The name of the directory is the time: the sweep, its launcher and each job would ask for it in another second."""
     import hydra.core.utils
-    from hydra_plugins.hydra_joblib_launcher import _core as joblib_launcher
 
     class Ticking(hydra.core.utils.datetime):
         seconds = iter(range(60))
@@ -169,12 +180,7 @@ def test_a_sweep_is_in_one_directory_however_long_it_takes_to_begin(train, tmp_p
         def now(cls):
             return cls(2026, 1, 2, 3, 4, next(cls.seconds))
 
-    def here(**_):
-        """In place of joblib's workers, which would have a clock of their own."""
-        return lambda tasks: [function(*arguments, **more) for function, arguments, more in tasks]
-
     monkeypatch.setattr(hydra.core.utils, "datetime", Ticking)
-    monkeypatch.setattr(joblib_launcher, "Parallel", here)
     ran = train("-m", *TINY, *options, folder="")
     [folder] = (tmp_path / "runs" / "sweep").iterdir()
     assert ran.code == 1 and "failed: optimizer.lr=-" in ran.out, "its jobs are seen"
@@ -218,6 +224,40 @@ def test_a_job_that_fails_once_goes_on_where_it_was(train, monkeypatch):
     assert ran.code == 0, ran.err
     assert "Resuming from" in ran.out and "finished in try 2" in ran.out
     assert [runs.read_summary(ran.folder / str(job))["status"] for job in range(2)] == ["finished"] * 2
+
+
+@pytest.mark.usefixtures("workers_here")
+def test_a_worker_that_is_told_to_stop_costs_its_job_a_try_and_stops_no_other(train, monkeypatch):
+    """Regression: its exit status came back through joblib, and the sweep took it for its own."""
+    from cifar_lit.task import Task
+
+    original, told = Task.on_train_epoch_start, []
+
+    def stopping(self):
+        if self.seed == 1 and not told:
+            told.append(1)
+            os.kill(os.getpid(), signal.SIGTERM)
+        original(self)
+
+    monkeypatch.setattr(Task, "on_train_epoch_start", stopping)
+    ran = train("-m", *TINY, "trainer.max_epochs=1", "seed=1,2", "hydra/launcher=joblib")
+    assert ran.code == 0, ran.err
+    assert [runs.read_summary(ran.folder / str(job))["status"] for job in range(2)] == ["finished"] * 2
+    assert "finished in try 2" in ran.out
+    assert "told to stop" in (ran.folder / "0" / ".failures").read_text()
+
+
+def test_an_interrupt_of_all_its_processes_stops_a_sweep(tmp_path):
+    command = [TRAIN, "-m", *TINY, "trainer.max_epochs=50", "seed=1,2,3", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    said = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = Process([*command, "hydra.sweep.dir=sweep"], cwd=tmp_path, start_new_session=True, **said)
+    limit = time.monotonic() + 60
+    while len(list(tmp_path.glob("sweep/*/.begun"))) < 2 and process.poll() is None and time.monotonic() < limit:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, out
+    assert "Once more" not in out and not (tmp_path / "sweep" / "2" / "checkpoints").exists()
 
 
 def offline_runs(folder: Path) -> list[Path]:

@@ -64,21 +64,22 @@ def statuses(made):
     return [(runs.read_summary(job.folder) or {}).get("status") for job in made]
 
 
-def test_what_fails_once_is_tried_again_after_the_others(tmp_path):
+@pytest.mark.parametrize("outcome", ["failed", "interrupted"])
+def test_what_fails_once_is_tried_again_after_the_others(tmp_path, outcome):
     made = some(tmp_path, 3)
-    launch = Launcher(job1=["failed"])
+    launch = Launcher(job1=[outcome])
     jobs.carry_out(launch, made)
     assert launch.launched == [[0, 1, 2], [1]]
     assert statuses(made) == ["finished"] * 3
     assert [attempts.failures(job.folder) for job in made] == [0, 1, 0]
 
 
-@pytest.mark.parametrize("outcome", ["failed", "died"])
+@pytest.mark.parametrize("outcome", ["failed", "died", "interrupted"])
 def test_what_fails_twice_has_failed(tmp_path, outcome):
     made = some(tmp_path, 3)
     launch = Launcher(job1=[outcome] * 9)
     jobs.carry_out(launch, made)
-    assert statuses(made) == ["finished", "failed", "finished"]
+    assert statuses(made) == ["finished", "interrupted" if outcome == "interrupted" else "failed", "finished"]
     assert sum(1 in batch for batch in launch.launched) == 2
     # Told to run again, it is run once: its second try is spent.
     launch.launched.clear()

@@ -13,6 +13,7 @@ from cifar_lit.cli.quoting import quoted
 
 log = logging.getLogger(__name__)
 
+_AGAIN = ("died", "failed", "interrupted")  # the states of a job that is tried once more
 _LOOK_SECONDS = 0.5  # how often to look whether another process has let go of a job
 
 
@@ -62,7 +63,7 @@ def unfinished(jobs: Sequence[Job]) -> list[Job]:
 
 
 def carry_out(launch: Launch, jobs: Sequence[Job]) -> None:
-    """Run jobs to their ends, all together; then those that failed, died or were left out once more, each alone.
+    """Run jobs to their ends, all together; then those that failed, died, were stopped or left out once more, each alone.
 
     A process that dies may take others with it (joblib stops all its workers): who of them is at fault shows only when
     each runs alone. Those that had not begun go on together. Raises what the launcher raises before any job began.
@@ -75,13 +76,12 @@ def carry_out(launch: Launch, jobs: Sequence[Job]) -> None:
         if broken is not None and all(state == "new" for state in states.values()):
             raise broken
         died = [job for job, state in states.items() if state == "died"]
-        for job in died:
-            attempts.note(job.folder, _words(broken))
         for job, state in states.items():
+            _note(job, state, broken)
             first = attempts.failures(job.folder) < attempts.LIMIT
             among_others = state == "died" and len(died) > 1
             left_out = state == "new" and (job in waited or broken is None)
-            if among_others or (first and state in ("died", "failed")) or left_out:
+            if among_others or (first and state in _AGAIN) or left_out:
                 alone.append(job)
         waiting = [job for job, state in states.items() if state == "new" and job not in waited] if broken else []
         _report([job for job in died if job not in alone])
@@ -99,11 +99,10 @@ def _carry_out_alone(launch: Launch, job: Job) -> None:
         state = job.state()
         if broken is not None and state == "new":
             raise broken
-        if state == "died":
-            attempts.note(job.folder, _words(broken))
+        _note(job, state, broken)
         if state == "new" and waited:  # who held it has not carried it out
             continue
-        if state not in ("died", "failed") or attempts.failures(job.folder) >= attempts.LIMIT:
+        if state not in _AGAIN or attempts.failures(job.folder) >= attempts.LIMIT:
             _report([job])
             return
 
@@ -127,8 +126,12 @@ def _launch(launch: Launch, jobs: Sequence[Job]) -> tuple[Exception | None, list
     return broken, held
 
 
-def _words(broken: Exception | None) -> str:
-    return f"its process died ({type(broken).__name__})" if broken is not None else "its process died"
+def _note(job: Job, state: str, broken: Exception | None) -> None:
+    """A try that came to nothing, where the job has not noted it itself. Who tells a whole sweep to stop stops this too."""
+    if state == "died":
+        attempts.note(job.folder, f"its process died ({type(broken).__name__})" if broken is not None else "its process died")
+    elif state == "interrupted":
+        attempts.note(job.folder, "its process was told to stop")
 
 
 def _report(jobs: Sequence[Job]) -> None:

@@ -17,6 +17,7 @@ from cifar_lit.cli import attempts, errors, record, resuming, types
 log = logging.getLogger(__name__)
 
 USAGE, FAILED, INTERRUPTED = 2, 1, 130
+_HANDS_BACK = ".JoblibLauncher"  # an exit of one of its workers: the sweep would exit with it, though nobody told it to stop
 _LOOKED_AT_SECONDS = 1.0  # who looks whether a run is going on (a report, say) holds its lock for a moment
 TRACEBACK = "CIFAR_LIT_TRACEBACK"  # HYDRA_FULL_ERROR as the user set it: we set it ourselves, to see Hydra's exceptions
 
@@ -54,6 +55,9 @@ def job(main: Callable[[DictConfig], float | None]) -> Callable[[DictConfig], fl
                 return _guarded(main, cfg, folder, sweep)
         except Timeout:
             complain(f"{folder} is being run by another process")
+        except SystemExit:
+            if not str(HydraConfig.get().launcher.get("_target_")).endswith(_HANDS_BACK):
+                raise
         if sweep:
             return None
         sys.exit(FAILED)

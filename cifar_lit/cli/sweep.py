@@ -71,7 +71,7 @@ def _tries(path: Path, summary: dict[str, Any]) -> str:
     failures = attempts.failures(path)
     if not failures:
         return ""
-    return f" after {failures} tries" if summary["status"] == "failed" else f" in try {failures + 1}"
+    return f" after {failures} tries" if summary["status"] not in runs.ENDED else f" in try {failures + 1}"
 
 
 def _print_seeds(folder: Path, rows: list[dict[str, Any]]) -> None:
