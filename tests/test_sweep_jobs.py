@@ -253,6 +253,36 @@ def test_the_closing_table_shows_what_was_typed_whatever_it_looks_like(tmp_path,
     assert all(words in said for words in ("a=[/x]/y b=[u,v]", "a=:x: b=w", "failed: [/z] is no folder"))
 
 
+def test_a_job_that_another_process_runs_is_left_alone_and_its_death_there_is_no_try_here(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "_LOOK_SECONDS", 0.01)
+    [job] = some(tmp_path, 1)
+    attempts.start(job.folder, KNOWN)
+    lock = FileLock(job.folder / ".lock", thread_local=False)
+    lock.acquire()
+    asked = []
+
+    def launch(batch):
+        asked.append((job.folder / attempts.STARTED).exists())
+        if len(asked) == 1:
+            threading.Timer(0.1, lock.release).start()
+        else:
+            Launcher()(batch)
+
+    jobs.carry_out(launch, [job])
+    assert asked == [True, False], "what the other process said of its start is there while it runs"
+    assert statuses([job]) == ["finished"] and attempts.failures(job.folder) == 0
+
+
+def test_what_another_sweep_runs_in_the_same_directory_is_not_called_killed(tmp_path, capsys):
+    first, second = some(tmp_path, 2)
+    runs.write_summary(first.folder, {"status": "finished", "overrides": ["seed=0"]})
+    with FileLock(second.folder / ".lock"):
+        assert closed(tmp_path) == 0
+        assert "running elsewhere" in capsys.readouterr().out
+    assert closed(tmp_path) == 1
+    assert "killed" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("closing", [SweepTable, Concluding])
 def test_a_table_or_verdict_that_cannot_be_drawn_hides_no_failure(tmp_path, monkeypatch, closing):
     def broken(*_):

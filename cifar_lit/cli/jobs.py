@@ -77,7 +77,8 @@ def carry_out(launch: Launch, jobs: Sequence[Job]) -> None:
             raise broken
         died = [job for job, state in states.items() if state == "died"]
         for job, state in states.items():
-            _note(job, state, broken)
+            if job not in waited:
+                _note(job, state, broken)
             first = attempts.failures(job.folder) < attempts.LIMIT
             among_others = state == "died" and len(died) > 1
             left_out = state == "new" and (job in waited or broken is None)
@@ -99,8 +100,9 @@ def _carry_out_alone(launch: Launch, job: Job) -> None:
         state = job.state()
         if broken is not None and state == "new":
             raise broken
-        _note(job, state, broken)
-        if state == "new" and waited:  # who held it has not carried it out
+        if not waited:
+            _note(job, state, broken)
+        elif state == "new":  # who held it has not carried it out
             continue
         if state not in _AGAIN or attempts.failures(job.folder) >= attempts.LIMIT:
             _report([job])
@@ -110,7 +112,7 @@ def _carry_out_alone(launch: Launch, job: Job) -> None:
 def _launch(launch: Launch, jobs: Sequence[Job]) -> tuple[Exception | None, list[Job]]:
     """Launch jobs; returns what the launcher raised, and the jobs that other processes held (now they do no longer)."""
     for job in jobs:
-        if not job.is_lost():
+        if not (runs.is_running(job.folder) or job.is_lost()):
             (job.folder / attempts.STARTED).unlink(missing_ok=True)
     broken = None
     try:
@@ -127,7 +129,7 @@ def _launch(launch: Launch, jobs: Sequence[Job]) -> tuple[Exception | None, list
 
 
 def _note(job: Job, state: str, broken: Exception | None) -> None:
-    """A try that came to nothing, where the job has not noted it itself. Who tells a whole sweep to stop stops this too."""
+    """A try of ours that came to nothing, where the job has not noted it itself: none was made by a sweep that is stopped."""
     if state == "died":
         attempts.note(job.folder, f"its process died ({type(broken).__name__})" if broken is not None else "its process died")
     elif state == "interrupted":

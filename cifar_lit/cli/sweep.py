@@ -13,6 +13,8 @@ from cifar_lit.cli import attempts, errors, repeat
 
 log = logging.getLogger(__name__)
 
+_ELSEWHERE = "running elsewhere"  # by a process of another sweep: this one has waited for the end of its own jobs
+
 
 class SweepTable(Callback):
     """Closes a sweep with a row a job; exits with 1 where any job did not finish."""
@@ -20,8 +22,8 @@ class SweepTable(Callback):
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         jobs = sorted(runs.find(folder), key=lambda path: (len(path.name), path.name))
-        rows = [(path, runs.read_summary(path) or {"status": "killed"}) for path in jobs]
-        failed = any(summary.get("status") not in runs.ENDED for _, summary in rows)
+        rows = [(path, _result(path)) for path in jobs]
+        failed = any(summary.get("status") not in (*runs.ENDED, _ELSEWHERE) for _, summary in rows)
         try:
             _say(folder, rows)
         except Exception as error:  # Hydra makes a warning of it, and of the sweep a success
@@ -29,6 +31,11 @@ class SweepTable(Callback):
         if failed:
             print(f"\nRun what has not finished: the same command, with hydra.sweep.dir={folder}", flush=True)
             sys.exit(1)
+
+
+def _result(path: Path) -> dict[str, Any]:
+    running = runs.is_running(path)  # before its result is looked for, which it may be about to write
+    return runs.read_summary(path) or {"status": _ELSEWHERE if running else "killed"}
 
 
 def _say(folder: Path, rows: list[tuple[Path, dict[str, Any]]]) -> None:
