@@ -122,6 +122,19 @@ def test_find_searches_nested_folders_but_not_runs(tmp_path):
     assert list(runs.find(tmp_path / "nowhere")) == []
 
 
+def test_find_follows_links_once_and_in_no_circle(tmp_path):
+    tree, disk = tmp_path / "runs", tmp_path / "disk"
+    own = new_run(tree / "b" / "1")
+    new_run(disk / "a" / "2")
+    links = {"0": disk, "also": tree / "b", "b/round": tree, "b/same": own, "lost": tmp_path / "no"}
+    for name, target in links.items():
+        (tree / name).symlink_to(target)
+    (disk / "back").symlink_to(tree)
+    assert list(runs.find(tree)) == [own, tree / "0" / "a" / "2"]
+    assert list(runs.find(tree / "b" / "same")) == [tree / "b" / "same"]
+    assert [run.path for run in runs.collect([tree, disk])[0]] == [own, tree / "0" / "a" / "2"]
+
+
 def test_unfinished_is_the_latest_with_the_same_overrides(tmp_path):
     assert runs.unfinished(tmp_path / "nowhere", TYPED) is None
     assert runs.unfinished(tmp_path, TYPED) is None

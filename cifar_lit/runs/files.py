@@ -165,18 +165,31 @@ def run_of(path: Path) -> Path | None:
 
 
 def find(root: Path) -> Iterator[Path]:
-    """Every run directory under a root, in name order; a run's own folders are not searched."""
-    if is_run(root):
-        yield root
-        return
+    """Every run directory under a root, once, in name order, those behind links last; a run's own folders are not searched."""
+    links, seen = [root], set[tuple[int, int]]()
+    while links:
+        yield from _search(links.pop(0), links, seen)
+
+
+def _search(root: Path, links: list[Path], seen: set[tuple[int, int]]) -> Iterator[Path]:
+    """Adds the links to folders that it comes upon to `links`, and every folder to `seen`: links may lead round in circles."""
     try:
-        children = sorted(
-            entry.name for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
-        )
+        place = root.stat()
+        if (place.st_dev, place.st_ino) in seen:
+            return
+        seen.add((place.st_dev, place.st_ino))
+        if is_run(root):
+            yield root
+            return
+        with os.scandir(root) as entries:
+            children = sorted((entry.name, entry.is_symlink()) for entry in entries if entry.is_dir() and entry.name[0] != ".")
     except OSError:
         return
-    for name in children:
-        yield from find(root / name)
+    for name, linked in children:
+        if linked:
+            links.append(root / name)
+        else:
+            yield from _search(root / name, links, seen)
 
 
 def unfinished(folder: Path, overrides: list[str]) -> Path | None:
