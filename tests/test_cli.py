@@ -1,6 +1,7 @@
 """The command line itself: quick answers, exit statuses, one line for each error."""
 
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 from running import REPOSITORY, TINY, TRAIN, completed
 
 from cifar_lit import cli, runs
-from cifar_lit.cli import errors, help_page, places
+from cifar_lit.cli import errors, help_page, places, quoting
 
 COLD = [sys.executable, TRAIN]  # as people start it, with all the imports
 
@@ -125,5 +128,25 @@ def test_a_bug_is_named_by_its_type(train, monkeypatch):
 def test_recorded_overrides_are_typed_again(tmp_path):
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "overrides.yaml").write_text("- model=resnet8\n- seed=3\n")
-    assert cli._with_recorded([f"resume={tmp_path}", "seed=4"]) == ["model=resnet8", "seed=4", f"resume='{tmp_path}'"]
+    assert cli._with_recorded([f"resume={tmp_path}", "seed=4"]) == ["model=resnet8", "seed=4", f'resume="{tmp_path}"']
     assert cli._with_recorded(["resume=auto", "seed=4"]) == ["resume=auto", "seed=4"]
+
+
+NAMES = ["plain", "it's", '"so"', "a, b", "[u]=w", "back\\", "\\'", "7", "1e3", "true", "ö", "${x}", "~", "#", "2026-01-02"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_path_can_be_typed_and_pasted(tmp_path, monkeypatch, name):
+    """Typed as it is, in the shell's quotes; or as the program says it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name / ".hydra").mkdir(parents=True)
+    (tmp_path / name / ".hydra" / "overrides.yaml").write_text("- seed=3\n")
+
+    def understood(argument):
+        return OmegaConf.create({"it": OverridesParser.create().parse_override(argument).value()}).it
+
+    for path in (tmp_path / name, Path(name)):
+        [pasted] = shlex.split(quoting.argument("resume", path))
+        assert understood(pasted) == str(path)
+        for typed in (pasted, f"resume={path}"):
+            assert [understood(item) for item in cli._with_recorded([typed])] == [3, str(path)]

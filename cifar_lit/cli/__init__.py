@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cifar_lit import runs
-from cifar_lit.cli import budget, errors, help_page, places, repeat
+from cifar_lit.cli import budget, errors, help_page, places, quoting, repeat
 from cifar_lit.cli.running import INTERRUPTED, TRACEBACK, USAGE, complain, job
 
 __all__ = ["command", "job"]
@@ -20,8 +20,12 @@ __all__ = ["command", "job"]
 def _with_recorded(arguments: list[str]) -> list[str]:
     """`resume=<path>` alone is enough: what was typed for that run is typed again, unless it is given anew."""
     given = next((item for item in arguments if item.startswith("resume=")), None)
-    value = given.removeprefix("resume=").strip("'\"") if given else ""
-    if given is None or value in ("auto", "null", ""):
+    if given is None:
+        return arguments
+    value = given.removeprefix("resume=")
+    if not Path(value).exists():  # else it is the path, whatever Hydra would make of it
+        value = quoting.read(value)
+    if value in ("auto", "null", ""):
         return arguments
     if not Path(value).exists():
         raise errors.UsageError(f"resume={value}: no such run directory or checkpoint")
@@ -31,7 +35,7 @@ def _with_recorded(arguments: list[str]) -> list[str]:
     typed = {item.split("=")[0] for item in arguments}
     recorded = (runs.read_overrides(folder) or []) if folder else []
     again = [item for item in recorded if item.split("=")[0] not in typed]
-    return [*again, *(item for item in arguments if item is not given), f"resume='{value}'"]
+    return [*again, *(item for item in arguments if item is not given), f"resume={quoting.quoted(value)}"]
 
 
 def command(main: Callable[[], Any]) -> None:

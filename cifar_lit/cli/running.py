@@ -13,6 +13,7 @@ from omegaconf import DictConfig, open_dict
 
 from cifar_lit import runs
 from cifar_lit.cli import attempts, errors, record, resuming, types
+from cifar_lit.cli.quoting import argument
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def _guarded(main: Callable[[DictConfig], float | None], cfg: DictConfig, folder
         from cifar_lit.experiment import Interrupted  # slow to import, and by now it is
 
         if isinstance(error, Interrupted):
-            log.info("Interrupted. Go on with: python train.py resume=%s", folder)
+            log.info("Interrupted. Go on with: python train.py %s", argument("resume", folder))
             sys.exit(INTERRUPTED)
         line = errors.one_line(error)
         complain(line)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from cifar_lit import runs
 from cifar_lit.cli import attempts, errors, repeat
+from cifar_lit.cli.quoting import argument
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class SweepTable(Callback):
         except Exception as error:  # Hydra makes a warning of it, and of the sweep a success
             log.warning("The table of the sweep could not be drawn: %s", errors.one_line(error))
         if failed:
-            print(f"\nRun what has not finished: the same command, with hydra.sweep.dir={folder}", flush=True)
+            print(f"\nRun what has not finished: the same command, with {argument('hydra.sweep.dir', folder)}", flush=True)
             sys.exit(1)
 
 

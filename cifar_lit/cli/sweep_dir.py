@@ -10,6 +10,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from cifar_lit import runs
+from cifar_lit.cli.quoting import argument, quoted
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,7 @@ def without_password(config: DictConfig) -> DictConfig:
     with read_write(own.hydra), open_dict(own.hydra):
         own.hydra.sweeper.storage = hidden
         typed = [item for item in own.hydra.overrides.hydra if item.partition("=")[0].lstrip("+") != _STORAGE]
-        quoted = hidden.replace("'", "\\'")
-        own.hydra.overrides.hydra = [*typed, f"{_STORAGE}='{quoted}'"]
+        own.hydra.overrides.hydra = [*typed, f"{_STORAGE}={quoted(hidden)}"]
     return own
 
 
@@ -53,10 +53,10 @@ def begin(config: DictConfig, left: Callable[[Path], bool]) -> Path:
     if not any(item.startswith(f"{_DIR}=") for item in config.hydra.overrides.hydra):
         earlier = _earlier(folder, own)
         if earlier is not None and left(earlier) and not any(runs.is_running(path) for path in runs.find(earlier)):
-            log.info("An unfinished sweep of the same command is in %s: go on with %s=%s", earlier, _DIR, earlier)
+            log.info("An unfinished sweep of the same command is in %s: go on with %s", earlier, argument(_DIR, earlier))
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(own, folder / RECORD)
-    log.info("Sweep in %s; if it is stopped, the same command with %s=%s goes on with it", folder, _DIR, folder)
+    log.info("Sweep in %s; if it is stopped, the same command with %s goes on with it", folder, argument(_DIR, folder))
     return folder
 
 
