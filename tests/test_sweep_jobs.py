@@ -13,7 +13,7 @@ from cifar_lit.cli.errors import UsageError
 from cifar_lit.cli.jobs import Job
 from cifar_lit.cli.study import Concluding
 from cifar_lit.cli.sweep import SweepTable
-from cifar_lit.cli.sweepers import placed
+from cifar_lit.cli.sweepers import Grid, placed
 from cifar_lit.study import conclude
 
 
@@ -129,6 +129,13 @@ def test_what_a_launcher_leaves_out_is_asked_for_once_more_and_then_has_failed(t
     assert asked == [[0, 1, 2], [1], [2]]
     assert statuses(made) == ["finished", "finished", "failed"]
     assert "had not begun" in runs.read_summary(made[2].folder)["error"]
+
+
+@pytest.mark.parametrize("size", [-1, 0, 1.5, "many"])
+def test_a_batch_of_no_size_is_refused(size):
+    """Regression: none of the jobs was run, and all seemed well."""
+    with pytest.raises(UsageError, match=f"max_batch_size={size}: allowed is"):
+        Grid(max_batch_size=size)
 
 
 def test_what_is_misconfigured_is_not_tried_again(tmp_path):

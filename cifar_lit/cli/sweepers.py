@@ -75,6 +75,8 @@ class Grid(Carried):
 
     def __init__(self, max_batch_size: int | None = None, params: dict[str, str] | None = None) -> None:
         super().__init__()
+        if max_batch_size is not None and (not isinstance(max_batch_size, int) or max_batch_size < 1):
+            raise UsageError(f"hydra.sweeper.max_batch_size={max_batch_size}: allowed is a whole number from 1, or null for all")
         self.max_batch_size, self.params = max_batch_size, params or {}
 
     def sweep(self, arguments: list[str]) -> Any:
