@@ -4,11 +4,15 @@ Hydra would write it before anybody holds the directory: who is then refused wou
 """
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from cifar_lit import runs
 from cifar_lit.atomic import writing
+from cifar_lit.runs.binding import flat
+
+_PASSING = ("resume", "run_dir", "overrides")  # of each start anew
 
 
 def exists(folder: Path) -> bool:
@@ -16,13 +20,40 @@ def exists(folder: Path) -> bool:
     return (folder / runs.OVERRIDES).is_file()
 
 
+def plain(config: Any) -> dict[str, Any]:
+    """A composed configuration as plain values, its interpolations as they stand."""
+    found = OmegaConf.to_container(config)
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """The configuration of the run of a directory; None where there is none."""
+    path = folder / runs.OVERRIDES.parent / "config.yaml"
+    return plain(OmegaConf.load(path)) if path.exists() else None
+
+
 def write(folder: Path, cfg: DictConfig) -> None:
     """Record what is run, unless there is something to go on with: that keeps its record. The caller holds the directory."""
+    if not exists(folder) or (cfg.resume is None and not (folder / "checkpoints").is_dir()):
+        _write(folder, cfg)
+
+
+def renew(folder: Path, cfg: DictConfig) -> None:
+    """Record what a resume changes, of what may change: the record is what the run's summary says it was."""
+    recorded = read(folder)
+    if recorded is not None and _lasting(recorded) != _lasting(plain(cfg)):
+        _write(folder, cfg)
+
+
+def _lasting(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in flat(config).items() if key not in _PASSING}
+
+
+def _write(folder: Path, cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig  # --help and --cfg do without
 
-    if exists(folder) and (cfg.resume is not None or (folder / "checkpoints").is_dir()):
-        return
-    typed = HydraConfig.get().overrides.task
+    typed = [item for item in HydraConfig.get().overrides.task if not item.startswith("resume=")]
     contents = {"config.yaml": cfg, "hydra.yaml": HydraConfig.instance().cfg, runs.OVERRIDES.name: typed}
     place = folder / runs.OVERRIDES.parent
     place.mkdir(exist_ok=True)

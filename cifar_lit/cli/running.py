@@ -89,7 +89,7 @@ def _guarded(main: Callable[[DictConfig], float | None], cfg: DictConfig, folder
         types.check(cfg)
         if cfg.resume is not None:
             resuming.check(cfg, folder)
-            resuming.record(cfg, folder)
+            record.renew(folder, cfg)
         return main(cfg)
     except runs.Pruned as pruned:
         seconds = sum(row.get("seconds", 0.0) for row in runs.read_metrics(folder))
