@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
@@ -69,12 +71,14 @@ def test_a_directory_is_a_runs_own_from_the_moment_it_is_chosen(tmp_path, monkey
     """Another process may ask in the same second, before this one has written anything; Hydra asks several times."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(places, "_chosen", {})
-    asked = [str(places._fresh(Path("runs/a"), "now")) for _ in range(2)]
+    monkeypatch.setattr(places, "datetime", SimpleNamespace(now=lambda: datetime(2026, 1, 2)))
+    now = datetime(2026, 1, 2).strftime("%Y-%m-%d_%H-%M-%S")
+    asked = [places.run_dir("a", None, [], "RUN") for _ in range(2)]
     places.forget()  # as another process
-    asked.append(str(places._fresh(Path("runs/a"), "now")))
-    assert asked == ["runs/a/now", "runs/a/now", "runs/a/now_2"]
+    asked.append(places.run_dir("a", None, [], "RUN"))
+    assert asked == [f"runs/a/{now}", f"runs/a/{now}", f"runs/a/{now}_2"]
     (tmp_path / "file").touch()
-    assert places._fresh(Path("file/a"), "now") == "file/a/now", "Hydra says what is wrong"
+    assert places.made(Path("file/a/now")) == Path("file/a/now"), "Hydra says what is wrong"
     places.run_dir("b", None, [], None)
     assert not Path("runs/b").exists(), "nothing is run"
 

@@ -208,6 +208,18 @@ def test_a_job_keeps_its_directory_whatever_its_number(tmp_path):
     assert [job.folder.name for job in found] == ["1", f"1-{runs.fingerprint(['seed=7'])}", "0"]
 
 
+def test_sweeps_of_the_same_second_have_a_directory_each_but_where_one_was_asked_for(tmp_path):
+    def pinned(folder, *hydra):
+        config = sweep_of(folder, hydra=hydra)
+        config.when = "now"
+        sweep_dir.pin(config)
+        return config.hydra.sweep.dir
+
+    timed = str(tmp_path / "${when}")
+    assert [pinned(timed), pinned(timed)] == [str(tmp_path / "now"), str(tmp_path / "now_2")]
+    assert pinned(timed, f"hydra.sweep.dir={timed}") == pinned(tmp_path / "now") == str(tmp_path / "now")
+
+
 def test_two_sweeps_that_begin_at_once_in_one_directory_share_no_jobs(tmp_path):
     def names(*seeds, take=True):
         return [job.folder.name for job in placed(tmp_path, [[f"seed={seed}"] for seed in seeds], take=take)]

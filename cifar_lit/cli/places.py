@@ -28,20 +28,22 @@ def run_dir(name: str, resume: str | None, overrides: list[str], mode: Any) -> s
         if found is not None:
             return str(found)
     now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    return _fresh(folder, now) if getattr(mode, "name", mode) == "RUN" else str(folder / now)
+    if getattr(mode, "name", mode) != "RUN":
+        return str(folder / now)
+    if folder not in _chosen:
+        _chosen[folder] = str(made(folder / now))
+    return _chosen[folder]
 
 
 _chosen: dict[Path, str] = {}  # Hydra asks several times, and the directory exists from the first
 
 
-def _fresh(folder: Path, now: str) -> str:
-    """Make a directory that no other run has: two that start in the same second get a number."""
-    if folder not in _chosen:
-        with suppress(OSError):  # Hydra cannot make it either, and says so
-            folder.mkdir(parents=True, exist_ok=True)
-        names = (now if number == 1 else f"{now}_{number}" for number in count(1))
-        _chosen[folder] = next(str(folder / name) for name in names if _is_made(folder / name))
-    return _chosen[folder]
+def made(path: Path) -> Path:
+    """Make a directory that no other run or sweep has: of two that start in the same second, the later gets a number."""
+    with suppress(OSError):  # Hydra cannot make it either, and says so
+        path.parent.mkdir(parents=True, exist_ok=True)
+    places = (path if number == 1 else path.with_name(f"{path.name}_{number}") for number in count(1))
+    return next(place for place in places if _is_made(place))
 
 
 def _is_made(path: Path) -> bool:

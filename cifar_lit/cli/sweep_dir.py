@@ -10,6 +10,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from cifar_lit import runs
+from cifar_lit.cli import places
 from cifar_lit.cli.quoting import argument, quoted
 
 log = logging.getLogger(__name__)
@@ -25,9 +26,18 @@ def redacted(url: str) -> str:
 
 
 def pin(config: DictConfig) -> None:
-    """The directory as a path: the sweep, its launcher and its table would each ask the clock what `${now:...}` is."""
+    """The directory as a path: the sweep, its launcher and its table would each ask the clock what `${now:...}` is.
+
+    One that is called by the time is this sweep's alone, whatever other starts in the same second.
+    """
+    timed = OmegaConf.is_interpolation(config.hydra.sweep, "dir") and not _is_typed(config)
+    folder = places.made(Path(config.hydra.sweep.dir)) if timed else config.hydra.sweep.dir
     with read_write(config.hydra):
-        config.hydra.sweep.dir = str(config.hydra.sweep.dir).replace("${", r"\${")
+        config.hydra.sweep.dir = str(folder).replace("${", r"\${")
+
+
+def _is_typed(config: DictConfig) -> bool:
+    return any(item.startswith(f"{_DIR}=") for item in config.hydra.overrides.hydra)
 
 
 def without_password(config: DictConfig) -> DictConfig:
@@ -50,7 +60,7 @@ def without_password(config: DictConfig) -> DictConfig:
 def begin(config: DictConfig, left: Callable[[Path], bool]) -> Path:
     """Make the directory of a sweep, with the record of it, and say where it is. left: whether one has jobs left to do."""
     folder, own = Path(config.hydra.sweep.dir), without_password(config)
-    if not any(item.startswith(f"{_DIR}=") for item in config.hydra.overrides.hydra):
+    if not _is_typed(config):
         earlier = _earlier(folder, own)
         if earlier is not None and left(earlier) and not any(runs.is_running(path) for path in runs.find(earlier)):
             log.info("An unfinished sweep of the same command is in %s: go on with %s", earlier, argument(_DIR, earlier))
@@ -62,9 +72,9 @@ def begin(config: DictConfig, left: Callable[[Path], bool]) -> Path:
 
 def _earlier(folder: Path, config: DictConfig) -> Path | None:
     """The latest sweep of the same command beside a folder."""
-    places = sorted((path.parent for path in folder.parent.glob(f"*/{RECORD}") if path.parent != folder), reverse=True)
+    others = sorted((path.parent for path in folder.parent.glob(f"*/{RECORD}") if path.parent != folder), reverse=True)
     wanted = _typed(OmegaConf.to_container(config.hydra.overrides))
-    for place in places[:_MOST_EARLIER]:
+    for place in others[:_MOST_EARLIER]:
         try:
             record = yaml.load((place / RECORD).read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # OmegaConf's is slow
             if _typed(record["hydra"]["overrides"]) == wanted:

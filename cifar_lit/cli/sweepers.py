@@ -30,16 +30,8 @@ class Carried(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before the sweep."""
-        self.hydra_context, self.config = hydra_context, config
-        sweep_dir.pin(config)
-        own = sweep_dir.without_password(config)
-        target = str(own.hydra.launcher._target_)
-        launchers.check(target, config.hydra.runtime.choices["hydra/launcher"])
-        at_a_time = None
-        if target.endswith("submitit_launcher.LocalLauncher"):  # starts all jobs at once, and knows no such option
-            with open_dict(own):
-                at_a_time = own.hydra.launcher.pop("n_jobs")
-        self.launches = launchers.Launches(Plugins.instance().instantiate_launcher(hydra_context, task_function, own), at_a_time)
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+        launchers.check(str(config.hydra.launcher._target_), config.hydra.runtime.choices["hydra/launcher"])
 
     def parse(self, typed: list[str]) -> list[Override]:
         """What was typed, by Hydra's grammar."""
@@ -62,8 +54,19 @@ class Carried(Sweeper):
         return list(first.values())
 
     def begin(self, left: Callable[[Path], bool]) -> Path:
-        """The directory of the sweep. left: whether one of the same command has jobs left to do."""
-        assert self.config is not None
+        """Make the directory of the sweep, and the launcher, which is told of it.
+
+        left: whether a sweep of the same command has jobs left to do.
+        """
+        assert self.hydra_context is not None and self.config is not None
+        sweep_dir.pin(self.config)
+        own = sweep_dir.without_password(self.config)
+        at_a_time = None
+        if own.hydra.launcher._target_.endswith("submitit_launcher.LocalLauncher"):  # starts all at once, and has no such option
+            with open_dict(own):
+                at_a_time = own.hydra.launcher.pop("n_jobs")
+        launcher = Plugins.instance().instantiate_launcher(self.hydra_context, self.task_function, own)
+        self.launches = launchers.Launches(launcher, at_a_time)
         return sweep_dir.begin(self.config, left)
 
 
