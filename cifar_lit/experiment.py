@@ -182,7 +182,7 @@ class Experiment:
         """The checkpoint to go on from. Raises CheckpointError where one was asked for and is not whole."""
         if self.resume is None:
             if (self.folder / "checkpoints").is_dir() and self.lightning.is_global_zero:
-                raise ValueError(f"{self.folder} holds a run already: go on with it by resume={self.folder}, or write elsewhere")
+                raise ValueError(f"{self.folder} holds a run already: go on with it by resume=<that path>, or write elsewhere")
             return None
         found = Path(self.resume) if self.resume.endswith(".ckpt") else checkpoint.latest(self.folder / "checkpoints")
         if found is not None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text  # in a plain string rich takes [...] for its own
 
 from cifar_lit import bundle, card, checkpoint, curves, findings, runs
 from cifar_lit.bundle import Facts
@@ -162,7 +163,7 @@ def _take_weights(task: Task, trainer: Trainer, folder: Path, which: str) -> tup
 
 def say(summary: dict[str, Any], folder: Path) -> None:
     """The closing table, a note where the run over-fitted, and every file that was written."""
-    table = Table(title=f"{summary['experiment']}, seed {summary['seed']}", title_justify="left")
+    table = Table(title=Text(f"{summary['experiment']}, seed {summary['seed']}"), title_justify="left")
     for column in ("train", "val", "test", "test top-5", "superclass", "gap", "train time", "images/s"):
         table.add_column(column, justify="right")
     speed = summary.get("images_per_second")
