@@ -35,15 +35,16 @@ def run(request: Request) -> list[Path]:
     kind = "drawn" if predictor.facts.data == "synthetic" else "training"
     count = min(count, len(split.labels))
     chosen = np.sort(numpy_generator(request.seed, "landscape").permutation(len(split.labels))[:count])
-    pixels = np.stack([predictor.prepare(split.images[index]) for index in chosen])
-    images = torch.from_numpy(predictor.normalise(pixels)).to(predictor.device)
-    labels = torch.from_numpy(np.asarray(split.labels)[chosen]).long().to(predictor.device)
+    seen = predictor.normalise(np.stack([predictor.prepare(split.images[index]) for index in chosen]))
+    truth = np.asarray(split.labels)[chosen]
     origin = predictor.facts.origin.get("seed")
     began = origin if isinstance(origin, int) else request.seed
     file = request.out / "loss_landscape.npz"
-    name = landscape.identity(predictor.net, chosen, points=points, span=span, seed=request.seed, began=began)
+    name = landscape.identity(predictor.net, seen, truth, points=points, span=span, seed=request.seed, began=began)
     grid = landscape.opened(file, name, points, span)
     if grid.left:
+        images = torch.from_numpy(seen).to(predictor.device)
+        labels = torch.from_numpy(truth).long().to(predictor.device)
         network = predictor.facts.network
         fresh = landscape.untrained(lambda: build(network), predictor.net, images, derive(began, "weights"))
         _measure(grid, [Probe(net, request.seed, images, labels) for net in (predictor.net, fresh)], file)

@@ -14,6 +14,7 @@ from cifar_lit.explain.landscape import Probe
 from cifar_lit.model.registry import build
 from cifar_lit.model.resnet import resnet8
 from cifar_lit.model.speednet import speednet_small
+from cifar_lit.predict import Predictor
 from cifar_lit.seeding import derive
 
 SMALL = ["--points", "3", "--images", "20"]
@@ -132,6 +133,33 @@ def test_a_stopped_command_goes_on_and_comes_to_the_same(bundle_of, tmp_path, ca
     assert not again  # all there: only drawn
     assert main([bundle, "--what", "loss_landscape", *SMALL, "--seed", "1", "-o", str(tmp_path / "torn")]) == 0
     assert len(again) == 18  # other directions: another landscape
+
+
+def test_other_pixels_or_labels_are_another_landscape(predictor_of):
+    net = predictor_of(resnet8).net
+    images, labels = (tensor.numpy() for tensor in batch())
+    name = landscape.identity(net, images, labels, seed=0)
+    assert name == landscape.identity(net, images.copy(), labels.copy(), seed=0)
+    other = images.copy()
+    other[3, 1, 2, 2] += 0.5
+    assert name != landscape.identity(net, other, labels, seed=0)
+    assert name != landscape.identity(net, images, labels[::-1], seed=0)
+    assert name != landscape.identity(net, images, labels, seed=1)
+
+
+def test_the_same_command_over_other_images_measures_them(bundle_of, tmp_path, monkeypatch):
+    """The folder is the same, and so are the numbers of the images: only what is in them changed."""
+    monkeypatch.setattr(loss_landscape.draw, "write", lambda figure, path: path)
+    for name in ("_losses", "_accuracies"):
+        monkeypatch.setattr(loss_landscape, name, lambda grid, about: None)
+    out = tmp_path / "out"
+    command = [str(bundle_of(resnet8)), "--what", "loss_landscape", *SMALL, "-o", str(out)]
+    assert main(command) == 0
+    before = rows(out / "loss_landscape.csv")
+    real = Predictor.prepare
+    monkeypatch.setattr(Predictor, "prepare", lambda self, picture: real(self, 255 - np.asarray(picture)))
+    assert main(command) == 0
+    assert rows(out / "loss_landscape.csv") != before
 
 
 def test_a_torn_file_is_begun_anew(tmp_path):
