@@ -182,7 +182,7 @@ def _onnx(path: Path) -> tuple[Facts, Forward]:
 
 
 def _listed(given: list[str]) -> Iterator[str]:
-    """The images that are meant: a folder's are all in it, in name order."""
+    """The images that are meant: a folder's are all in it, in name order; one without any stands for itself."""
     for name in given:
         if not os.path.isdir(name):
             yield name
@@ -195,13 +195,16 @@ def _listed(given: list[str]) -> Iterator[str]:
                     found = True
                     yield os.path.join(place, file)
         if not found:
-            raise PictureError(f"{name}: no images in this folder; allowed are {', '.join(pictures.SUFFIXES)}")
+            yield name
 
 
 def _prepared(predictor: Predictor, names: list[str], stdin: BinaryIO) -> Iterator[tuple[str, np.ndarray]]:
     """Names and pixels of the images that can be read; of the others a line on standard error."""
     for name in names:
         try:
+            if os.path.isdir(name):
+                allowed = ", ".join(pictures.SUFFIXES)
+                raise PictureError(f"{pictures.one_line(name, 100)}: no images in this folder; allowed are {allowed}")
             picture = stdin.read(pictures.MAX_BYTES + 1) if name == "-" else name
             yield name, predictor.prepare(picture, "standard input" if name == "-" else name)
         except PictureError as error:

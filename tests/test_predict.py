@@ -249,3 +249,11 @@ def test_ctrl_c_says_nothing(folder, monkeypatch, capsys):
     monkeypatch.setattr(Predictor, "prepare", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert predict.main([str(folder), "photo.png"]) == 130
     assert capsys.readouterr().err == ""
+
+
+def test_an_empty_folder_costs_no_other_answer(folder, tmp_path, capsys):
+    good = files(tmp_path, pictures(2)[1])
+    (tmp_path / "empty").mkdir()
+    code, out, err = run(capsys, folder, good[0], tmp_path / "empty", good[1], "--top", 1)
+    assert code == 1 and [line for line in out.splitlines() if "%" not in line] == [str(name) for name in good]
+    assert err.count("\n") == 1 and "empty: no images in this folder; allowed are .jpg" in err
