@@ -27,6 +27,7 @@ from torch.export import Dim, ExportedProgram
 from cifar_lit import bundle, checkpoint, hub
 from cifar_lit.atomic import sync
 from cifar_lit.bundle import ONNX, Facts
+from cifar_lit.terminal import complaint
 
 FILES = {"onnx": ONNX, "torch_export": "model.pt2"}
 METADATA = "cifar_lit"  # the key in an ONNX file under which JSON says how it is to be fed
@@ -206,7 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError, ModuleNotFoundError) as error:
         if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
             raise
-        print(f"error: {' '.join(str(error).split())[:400]}", file=sys.stderr)
+        print(f"error: {complaint(error, 400)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED

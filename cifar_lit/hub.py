@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cifar_lit import bundle
 from cifar_lit.bundle import CARD, CONFIG, ONNX, WEIGHTS, CheckpointError
+from cifar_lit.terminal import complaint
 
 if TYPE_CHECKING:
     from torch import nn
@@ -123,7 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (CheckpointError, OSError) as error:
         if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
             raise
-        print(f"error: {' '.join(str(error).split())[:400]}", file=sys.stderr)
+        print(f"error: {complaint(error, 400)}", file=sys.stderr)
         return 1
     return 0
 

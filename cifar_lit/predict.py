@@ -18,6 +18,7 @@ import numpy as np
 from cifar_lit import bundle, hub, pictures
 from cifar_lit.bundle import ONNX, CheckpointError, Facts
 from cifar_lit.pictures import Picture, PictureError
+from cifar_lit.terminal import complaint, one_line
 
 RUNTIMES = ("torch", "onnx")
 Forward = Callable[[np.ndarray], np.ndarray]  # images (N, 3, H, W) float32, normalised -> logits (N, C) float32
@@ -204,7 +205,7 @@ def _prepared(predictor: Predictor, names: list[str], stdin: BinaryIO) -> Iterat
         try:
             if os.path.isdir(name):
                 allowed = ", ".join(pictures.SUFFIXES)
-                raise PictureError(f"{pictures.one_line(name, 100)}: no images in this folder; allowed are {allowed}")
+                raise PictureError(f"{one_line(name, 100)}: no images in this folder; allowed are {allowed}")
             picture = stdin.read(pictures.MAX_BYTES + 1) if name == "-" else name
             yield name, predictor.prepare(picture, "standard input" if name == "-" else name)
         except PictureError as error:
@@ -215,9 +216,10 @@ def _print(name: str, guesses: list[Guess], as_json: bool) -> None:
     if as_json:
         print(json.dumps({"image": name, "guesses": [asdict(guess) for guess in guesses]}))
         return
-    print(pictures.one_line(name, 1000))
+    print(one_line(name, 1000))
     for guess in guesses:
-        print(f"  {100 * guess.probability:6.2f}%  {guess.label}" + (f"  ({guess.superclass})" if guess.superclass else ""))
+        superclass = f"  ({one_line(guess.superclass, 200)})" if guess.superclass else ""
+        print(f"  {100 * guess.probability:6.2f}%  {one_line(guess.label, 200)}{superclass}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -251,7 +253,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError, ModuleNotFoundError) as error:
         if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {complaint(error)}", file=sys.stderr)
         return 1
     return 1 if bad else 0
 

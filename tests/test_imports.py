@@ -7,8 +7,8 @@ import pytest
 from running import REPOSITORY
 
 PACKAGE = REPOSITORY / "cifar_lit"
-# Each room and the rooms that it may import from. `seeding`, `atomic` and `cores` are leaves that anybody may use.
-LEAVES = {"seeding", "atomic", "cores"}
+# Each room and the rooms that it may import from. `seeding`, `atomic`, `cores` and `terminal` are leaves that anybody may use.
+LEAVES = {"seeding", "atomic", "cores", "terminal"}
 ARROWS = {
     "cli": {"runs", "experiment", "study"},
     "experiment": {
@@ -69,6 +69,7 @@ ARROWS = {
     "seeding": set(),
     "atomic": set(),
     "cores": set(),
+    "terminal": set(),
 }
 
 

@@ -13,6 +13,7 @@ from cifar_lit.app.examples import MOST, images
 from cifar_lit.bundle import Facts
 from cifar_lit.data.dataset import DataError
 from cifar_lit.pictures import PictureError
+from cifar_lit.terminal import complaint
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {complaint(error)}", file=sys.stderr)
         return 1
 
 

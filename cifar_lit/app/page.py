@@ -16,6 +16,7 @@ from cifar_lit.bundle import CheckpointError
 from cifar_lit.cores import cores
 from cifar_lit.explain.gradcam import heat_of_pixels, overlay
 from cifar_lit.pictures import PictureError
+from cifar_lit.terminal import complaint
 
 TITLE = "What is in this picture?"
 _SYSTEM = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]  # Gradio's own would be fetched, or missing
@@ -74,7 +75,7 @@ class Answerer:
         except (UploadError, PictureError) as error:
             return answers.refusal(str(error))
         except (CheckpointError, IndexError) as error:
-            print(f"error: {error}", file=sys.stderr)  # with paths, which are nobody's business
+            print(f"error: {complaint(error)}", file=sys.stderr)  # with paths, which are nobody's business
             return answers.refusal("Choose another one; the terminal of the server says why.", "This network cannot be used.")
         except ValueError as error:  # of a network without maps
             return answers.refusal(str(error), "There is no such picture of this network.")

@@ -20,6 +20,7 @@ from cifar_lit.app.shelf import Shelf, find
 from cifar_lit.app.uploads import Uploads
 from cifar_lit.bundle import Facts
 from cifar_lit.pictures import PictureError
+from cifar_lit.terminal import complaint
 
 _SESSIONS = 200  # of which Gradio keeps the state: the page has none worth more
 
@@ -78,7 +79,7 @@ def serve(
     """
     bundles, broken = find(places)
     for line in broken:
-        print(f"left out: {line}", file=sys.stderr)
+        print(f"left out: {complaint(line)}", file=sys.stderr)
     if not bundles:
         names = ", ".join(map(str, places))
         raise AppError(f"{names}: no bundle there that can be used; `make train` makes one, in runs/")

@@ -10,6 +10,7 @@ from pathlib import Path
 from cifar_lit import runs
 from cifar_lit.explain import confusions, filters, gradcam_grid, loss_landscape, stride_padding
 from cifar_lit.explain.request import Request
+from cifar_lit.terminal import complaint
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
         if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
             raise
         words = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
-        print(f"error: {' '.join(words.split())}", file=sys.stderr)
+        print(f"error: {complaint(words)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Stopped. What takes long goes on where it was, with the same command.", file=sys.stderr)

@@ -6,15 +6,17 @@ from pathlib import Path
 import numpy as np
 
 from cifar_lit.atomic import writing
+from cifar_lit.terminal import one_line
 
 _DEAD = 0.01  # a filter is dead whose largest weight is less than this share of the layer's largest
 _HALF = 0.5
 
 
 def write(title: str, sentences: Sequence[str], path: Path) -> Path:
-    """Write a verdict as Markdown, a sentence a line."""
+    """Write a verdict as Markdown, a sentence a line; it is printed, too, and names in it may come from a foreign bundle."""
+    lines = [f"# {title}", "", *(f"- {sentence}" for sentence in sentences)]
     with writing(path) as part:
-        part.write_text("\n".join([f"# {title}", "", *(f"- {sentence}" for sentence in sentences)]) + "\n")
+        part.write_text("".join(f"{one_line(line, 2000)}\n" for line in lines))
     return path
 
 

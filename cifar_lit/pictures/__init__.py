@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 
 from cifar_lit.pictures import traps
-from cifar_lit.pictures.pixels import PictureError, eight_bits, from_array, from_tensor, one_line, painted, rgb, upright
+from cifar_lit.pictures.pixels import PictureError, eight_bits, from_array, from_tensor, painted, rgb, upright
+from cifar_lit.terminal import one_line
 
 __all__ = [
     "FORMATS",

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cifar_lit.pictures import traps
+from cifar_lit.terminal import one_line
 
 _SLACK = 0.5 / 255  # half a grey step: what rounding leaves outside 0..1
 _TURNS = {
@@ -146,9 +147,3 @@ def _paint(mode: str, size: tuple[int, int], pixels: Callable[[tuple[int, int, i
     for box in _bands(size):
         image.paste(Image.fromarray(pixels(box)), box)
     return image
-
-
-def one_line(text: str, limit: int) -> str:
-    """`text` on one line without control characters, its middle left out where it is long."""
-    text = "".join(letter if letter.isprintable() else "?" for letter in text[:10_000])
-    return text if len(text) <= limit else f"{text[: limit // 2 - 2]}...{text[-(limit // 2) :]}"

@@ -19,6 +19,7 @@ from cifar_lit.predict import Predictor
 from cifar_lit.robustness import files, official
 from cifar_lit.robustness.official import Official
 from cifar_lit.robustness.study import Study
+from cifar_lit.terminal import complaint
 
 SCHEMA = 1
 _LIBRARIES = ("torch", "numpy", "scipy", "opencv-python-headless", "pillow", "torchmetrics", "matplotlib")
@@ -69,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError, ModuleNotFoundError) as error:
         if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {complaint(error)}", file=sys.stderr)
         return 1
     return 0
 

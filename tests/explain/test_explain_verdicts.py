@@ -75,3 +75,8 @@ def test_filters_are_told_apart():
 def test_a_verdict_is_a_file(tmp_path):
     path = verdicts.write("Title", ["One.", "Two."], tmp_path / "what.md")
     assert path.read_text() == "# Title\n\n- One.\n- Two.\n"
+
+
+def test_a_verdict_is_printed_and_commands_no_terminal(tmp_path):
+    path = verdicts.write("On \x1b[2Jcat.png", ["Layer \x1b]0;x\x07."], tmp_path / "what.md")
+    assert path.read_text() == "# On ?[2Jcat.png\n\n- Layer ?]0;x?.\n"
