@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns the exit status: 1 where nothing could be measured."""
+    """The command. Returns the exit status: 1 where nothing could be measured, 130 after Ctrl-C."""
     parser = _parser()
     given = parser.parse_args(arguments)
     if given.limit is not None and given.limit < 1:
@@ -67,6 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
         if sys.stderr.isatty():
             print(file=sys.stderr)
         print(page)
+    except KeyboardInterrupt:
+        return 130
     except (ValueError, OSError, ModuleNotFoundError) as error:
         if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
             raise

@@ -105,12 +105,15 @@ class Study:
     def _ahead(self, make: Callable[[np.ndarray], np.ndarray], chosen: np.ndarray) -> Iterator[np.ndarray]:
         """Batches in order, of which threads make the next few while the network looks at one."""
         parts = self._parts(chosen)
-        with ThreadPoolExecutor(self.threads) as pool:
+        pool = ThreadPoolExecutor(self.threads)
+        try:
             waiting = deque(pool.submit(make, part) for part in islice(parts, self.threads + 1))
             while waiting:
                 batch = waiting.popleft().result()
                 waiting.extend(pool.submit(make, part) for part in islice(parts, 1))
                 yield batch
+        finally:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C waits for what is being made, not for what is next
 
 
 def _values(one: Score) -> dict[str, Any]:
