@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from cifar_lit import bundle
 from cifar_lit.atomic import writing
 from cifar_lit.bundle import CheckpointError, Facts, digest, regular
+from cifar_lit.model.outline import outline
 from cifar_lit.model.registry import build
 from cifar_lit.pickles.archive import opened
 from cifar_lit.pickles.limits import ConvertError
@@ -174,11 +175,7 @@ def _load_bundle(folder: Path) -> tuple[nn.Module, Facts]:
 def _filled(source: Path, facts: Facts, weights: dict[str, Tensor]) -> nn.Module:
     """The network that facts describe, with its weights, every name and shape of which must fit."""
     try:
-        stages = facts.network.get("layers", [])
-        if isinstance(stages, list) and sum(size for size in stages if isinstance(size, int)) > len(weights):
-            raise ValueError("it describes more layers than it has weights")  # would take for ever to build
-        with torch.device("meta"):  # shapes first: a description of terabytes must not be allocated
-            described = build(facts.network).state_dict()
+        described = outline(facts.network, weights)  # shapes first: a description of terabytes must not be allocated
         shapes, dtypes = ({name: getattr(each, what) for name, each in described.items()} for what in ("shape", "dtype"))
         for name in sorted(shapes.keys() | weights.keys()):
             if name not in weights or name not in shapes:
@@ -189,6 +186,7 @@ def _filled(source: Path, facts: Facts, weights: dict[str, Tensor]) -> nn.Module
                 raise ValueError(f"weight {name} is of {weights[name].dtype}, by the description of {dtypes[name]}")
         net = build(facts.network)
         net.load_state_dict(weights, strict=True)
-    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, RecursionError, ModuleNotFoundError) as error:
-        raise CheckpointError(f"{source}: cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    except Exception as error:  # on a foreign description a network's code may stumble in any way
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise CheckpointError(f"{source}: cannot be loaded: {reason}") from None
     return net.eval()

@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from test_bundle import FACTS, NETWORK, network
 
 from cifar_lit import bundle, checkpoint
 from cifar_lit.bundle import CheckpointError
+from cifar_lit.model.registry import build
 
 
 @pytest.fixture
@@ -68,6 +71,11 @@ def described(**changes):
     return changed(network={**NETWORK, **changes})
 
 
+def timm(name, image_size=None, **options):
+    described = {"network": "timm", "name": name, "num_classes": 5, "image_size": image_size, "options": options}
+    return changed(network=described)
+
+
 SPOILT = [
     (flip, r"model.safetensors: altered since it was written \(its SHA-256 does not fit\)$"),
     (change_weight(lambda w: w | {"fc.weight": torch.zeros(7, 8)}), r"weight fc.weight is \[7, 8\], by the description \[5, 8\]"),
@@ -91,11 +99,20 @@ SPOILT = [
     (changed(network={"network": "timm", "name": "local-dir:/etc", "num_classes": 5}), r"no timm model"),
     (changed(network={"network": "timm", "name": "hf-hub:a/b", "num_classes": 5}), r"no timm model"),
     (described(block=3), r"block"),
-    (described(layers=[10**9, 1]), r"more layers than it has weights"),
-    (described(layers=[1] * 10**5, widths=[4] * 10**5), r"more layers than it has weights"),
-    (described(widths=[10**5, 8]), r"weight \S+ is"),
+    (described(layers=[10**9, 1]), r"numbers of its description come to 1e\+09"),
+    (described(layers=[1] * 10**5, widths=[4] * 10**5), r"numbers of its description come to 5e\+05"),
+    (described(layers=[1] * 10**4, widths=[4] * 10**4), r"too much work to build for so few weights"),
+    (described(widths=[10**4, 8]), r"weight \S+ is"),
     (described(widths=[10**9, 8]), r"cannot be loaded"),
     (described(widths=[10**30, 8]), r"cannot be loaded"),
+    (timm("test_vit", depth=10**7), r"numbers of its description come to 1e\+07"),
+    (timm("test_vit", depth=30_000), r"too much work to build for so few weights"),
+    (timm("resnet18", layers=[10**7, 1, 1, 1]), r"numbers of its description come to 1e\+07"),
+    (timm("resnet18", layers=[10**4, 1, 1, 1]), r"too much work to build for so few weights"),
+    (timm("efficientnet_b0", block_args=["ds_r9999999_k3"]), r"numbers of its description come to 1e\+07"),
+    (timm("swin_tiny_patch4_window7_224", image_size=1600, window_size=100), r"it would take 16\.\d GB beside its weights"),
+    (timm("test_vit", patch_size=0), r"cannot be loaded: integer division"),
+    (timm("test_vit", depth=[[]]), r"cannot be loaded: timm's test_vit does not take these arguments"),
     (changed(network="ResNet"), r"network: allowed is a table"),
     (changed(classes=["a"] * 6, superclasses=[], superclass_of=[]), r"as many names"),
     (changed(classes=[1, 2, 3, 4, 5]), r"classes: allowed is a list of texts"),
@@ -126,6 +143,15 @@ def test_a_spoilt_bundle_is_refused_in_one_line(folder, spoil, message):
         checkpoint.load(folder)
     text = str(error.value)
     assert str(folder) in text and "\n" not in text and len(text) < 600
+
+
+def test_a_network_of_timm_still_loads(folder):
+    """Its calls are counted while it is built: for its own weights there are enough."""
+    described = {"network": "timm", "name": "test_vit", "num_classes": 5, "image_size": 32, "options": {"depth": 40}}
+    net = build(described).eval()
+    bundle.save(folder, net.state_dict(), replace(FACTS, network=described), "")
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(checkpoint.load(folder)[0](images), net(images)) and sys.getprofile() is None
 
 
 def test_every_truncation_of_the_weights_is_noticed(folder):
