@@ -63,8 +63,10 @@ class Gate:
             known = self.uploads.holds(path.removeprefix(_FILE)) if path.startswith(_FILE) else _READ.fullmatch(path)
         else:
             known = method == "POST" and _SEND.fullmatch(path)
-        if not known:
-            return PlainTextResponse("There is nothing here.", 404), receive
+        if "transfer-encoding" in headers or not known:
+            # A Transfer-Encoding overrides the Content-Length, and with it every limit on one.
+            length = PlainTextResponse("How long is it? A Content-Length is needed, and no Transfer-Encoding.", 411)
+            return (PlainTextResponse("There is nothing here.", 404) if not known else length), receive
         if method != "POST":
             return None, receive
         upload = path.rstrip("/") == _UPLOAD

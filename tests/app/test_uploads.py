@@ -260,6 +260,9 @@ def test_questions_that_no_page_asks(served):
     assert raw(served.port, "POST", "/gradio_api/upload", content_length=str(1 << 30))[0] == 413
     assert raw(served.port, "POST", "/gradio_api/upload", content_length="-1")[0] in (400, 411)
     assert raw(served.port, "POST", "/gradio_api/upload", transfer_encoding="chunked")[0] == 411
+    for method, path in (("POST", "/gradio_api/upload"), ("POST", join), ("GET", "/"), ("HEAD", "/config")):
+        # With both headers h11 reads chunks, however many there come.
+        assert raw(served.port, method, path, content_length="4", transfer_encoding="chunked")[0] == 411
 
 
 def test_answers_forbid_the_browser_to_fetch_from_elsewhere(served):
