@@ -12,9 +12,13 @@
     const { mostBytes, formats } = note().dataset;
     const file = [...files].find((each) => each.size > mostBytes || !each.type.startsWith("image/"));
     note().hidden = true;
-    if (!file) return;
-    const reason = file.size > mostBytes ? `more than ${mostBytes >> 20} MB; make it smaller` : `not an image; give ${formats}`;
-    tell("This file was not sent.", `${file.name}: ${reason}`);
+    if (files.length > 1) {
+      // Gradio would send them all in one form, which the server refuses, and show the first.
+      tell("These files were not sent.", `${files.length} at once; give one picture at a time.`);
+    } else if (file) {
+      const reason = file.size > mostBytes ? `more than ${mostBytes >> 20} MB; make it smaller` : `not an image; give ${formats}`;
+      tell("This file was not sent.", `${file.name}: ${reason}`);
+    } else return;
     event.preventDefault();
     event.stopImmediatePropagation();
     if (event.type === "change") event.target.value = "";

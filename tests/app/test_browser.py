@@ -1,5 +1,6 @@
 """The page in a real Chromium, as a person meets it."""
 
+import base64
 import os
 import re
 import shutil
@@ -164,6 +165,26 @@ def test_files_that_are_not_even_sent(page, served):
         assert f"{name}: {said}" in page.inner_text("#refused") and fits(page)
     assert page.locator(".toast-body").count() == 0
     choose(page, real_image(served.folder))
+    assert len(labels(page)) == 5 and not page.locator("#refused").is_visible()
+
+
+DROP = """pictures => {
+    const data = new DataTransfer();
+    for (const [name, bytes] of pictures)
+        data.items.add(new File([Uint8Array.from(atob(bytes), letter => letter.charCodeAt(0))], name, { type: "image/png" }));
+    const place = document.querySelector("#picture button");
+    for (const kind of ["dragenter", "dragover", "drop"])
+        place.dispatchEvent(new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true }));
+}"""
+
+
+@on_a_desk
+def test_pictures_are_dropped_one_at_a_time(page):
+    pictures = [(f"{number}.png", base64.b64encode(picture(number)).decode()) for number in range(3)]
+    page.evaluate(DROP, pictures)
+    page.wait_for_selector("#refused .refusal")
+    assert re.match(r"These files were not sent\.\s+3 at once; give one picture at a time\.", page.inner_text("#refused"))
+    page.evaluate(DROP, pictures[:1])
     assert len(labels(page)) == 5 and not page.locator("#refused").is_visible()
 
 
