@@ -9,15 +9,18 @@ from collections.abc import Callable, Container
 from typing import Any
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cifar_lit import pictures
+from cifar_lit.app.bodies import Body, again, boundary
 from cifar_lit.app.uploads import Uploads
 
 BUSY = "Busy: more people are asking than this server can answer. Try again in a moment."
 _JSON_BYTES = 64 << 10  # of a question: it names a file and a network
 _FORM_BYTES = 16 << 10  # around an uploaded file
+_JSON_SECONDS, _UPLOAD_SECONDS = 20.0, 120.0  # the most bytes at 1.4 Mbit/s
 _DEPTH = 20  # of a question
 
 _API = "/gradio_api"
@@ -54,33 +57,52 @@ class Gate:
         elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            refusal, receive = await self._checked(scope, receive)
-            await (refusal or self.app)(scope, receive, _Sender(scope, send))
+            sender = _Sender(scope, send)
+            refusal = self._refused(scope)
+            if refusal or scope["method"] != "POST":
+                await (refusal or self.app)(scope, receive, sender)
+            elif scope["path"].rstrip("/") == _UPLOAD:
+                await self._upload(scope, receive, sender)
+            else:
+                await self._ask(scope, receive, sender)
 
-    async def _checked(self, scope: Scope, receive: Receive) -> tuple[Response | None, Receive]:
+    def _refused(self, scope: Scope) -> Response | None:
+        """What a request is refused for before any of its body is read."""
         path, method, headers = scope["path"], scope["method"], Headers(scope=scope)
+        if "transfer-encoding" in headers:  # it overrides a Content-Length, and with it every limit on one
+            return PlainTextResponse("How long is it? A Content-Length is needed, and no Transfer-Encoding.", 411)
         if method in ("GET", "HEAD"):
             known = self.uploads.holds(path.removeprefix(_FILE)) if path.startswith(_FILE) else _READ.fullmatch(path)
         else:
             known = method == "POST" and _SEND.fullmatch(path)
-        if "transfer-encoding" in headers or not known:
-            # A Transfer-Encoding overrides the Content-Length, and with it every limit on one.
-            length = PlainTextResponse("How long is it? A Content-Length is needed, and no Transfer-Encoding.", 411)
-            return (PlainTextResponse("There is nothing here.", 404) if not known else length), receive
-        if method != "POST":
-            return None, receive
-        upload = path.rstrip("/") == _UPLOAD
-        most = pictures.MAX_BYTES + _FORM_BYTES if upload else _JSON_BYTES
-        length = headers.get("content-length", "")
-        if not length.isdecimal():
-            return PlainTextResponse("How long is it? A Content-Length is needed.", 411), receive
-        if int(length) > most:
-            return PlainTextResponse(f"Too large: allowed are {most >> 10} KiB.", 413), receive
-        if upload:
-            return (JSONResponse({"detail": BUSY}, 503) if self.uploads.full() else None), receive
-        body = await _whole(receive)
-        fine = body is not None and self._harmless(body, path.rstrip("/") == _QUESTION)
-        return (None if fine else JSONResponse({"detail": "This is no question that the page asks."}, 400)), _again(body, receive)
+        if not known:
+            return PlainTextResponse("There is nothing here.", 404)
+        return _refused_body(headers, path.rstrip("/") == _UPLOAD) if method == "POST" else None
+
+    async def _upload(self, scope: Scope, receive: Receive, sender: "_Sender") -> None:
+        headers = Headers(scope=scope)
+        length = int(headers["content-length"])
+        if not self.uploads.admit(length):
+            await JSONResponse({"detail": BUSY}, 503)(scope, receive, sender)
+            return
+        body = Body(receive, most_bytes=length, seconds=_UPLOAD_SECONDS, between=boundary(headers))
+        try:
+            await self.app(scope, body, sender)
+        except ClientDisconnect:
+            pass  # nobody is left to be told; or it is the body that was stopped, and refused below
+        finally:
+            self.uploads.landed(length, body.size)
+        if body.refusal and not sender.begun:
+            await body.refusal(scope, receive, sender)
+
+    async def _ask(self, scope: Scope, receive: Receive, sender: "_Sender") -> None:
+        body = Body(receive, most_bytes=_JSON_BYTES, seconds=_JSON_SECONDS)
+        message = await body.whole()
+        if message is not None and self._harmless(message, scope["path"].rstrip("/") == _QUESTION):
+            await self.app(scope, again(message, receive), sender)
+        else:
+            refusal = body.refusal or JSONResponse({"detail": "This is no question that the page asks."}, 400)
+            await refusal(scope, receive, sender)
 
     def _harmless(self, body: bytes, question: bool) -> bool:
         """Whether a message is JSON in which every file is one of this server's."""
@@ -102,13 +124,26 @@ class Gate:
         return not isinstance(value, list) or all(self._no_strange_files(item, depth - 1) for item in value)
 
 
+def _refused_body(headers: Headers, upload: bool) -> Response | None:
+    most = pictures.MAX_BYTES + _FORM_BYTES if upload else _JSON_BYTES
+    length = headers.get("content-length", "")
+    if not length.isdecimal():
+        return PlainTextResponse("How long is it? A Content-Length is needed.", 411)
+    if int(length) > most:
+        return PlainTextResponse(f"Too large: allowed are {most >> 10} KiB.", 413)
+    if upload and boundary(headers) is None:
+        return PlainTextResponse("An upload is a form (multipart/form-data) with one file.", 400)
+    return None
+
+
 class _Sender:
     """Sends an answer with the gate's headers; says in our words that the queue is full."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
-        self.path, self.send, self.busy = scope["path"].rstrip("/"), send, False
+        self.path, self.send, self.busy, self.begun = scope["path"].rstrip("/"), send, False, False
 
     async def __call__(self, message: Message) -> None:
+        self.begun = True
         if message["type"] == "http.response.start":
             self.busy = message["status"] == 503 and self.path == _QUESTION
             names = set(_HEADERS) | ({"content-length"} if self.busy else set())
@@ -119,28 +154,3 @@ class _Sender:
                 return
             message = {**message, "body": json.dumps({"detail": BUSY}).encode()}
         await self.send(message)
-
-
-async def _whole(receive: Receive) -> bytes | None:
-    """A request's body; None where the client has gone away, or sends more than it said."""
-    parts, size = [], 0
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > _JSON_BYTES:
-            return None
-        if not message.get("more_body"):
-            return b"".join(parts)
-
-
-def _again(body: bytes | None, rest: Receive) -> Receive:
-    """A body that was read, to be read once more."""
-    left: list[Message] = [{"type": "http.request", "body": body or b"", "more_body": False}]
-
-    async def receive() -> Message:
-        return left.pop() if left else await rest()
-
-    return receive

@@ -6,6 +6,7 @@ import stat
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 
 MOST_BYTES = 1 << 30  # of all files together: what comes beyond that has to wait until older ones are gone
 AGE_SECONDS = 600.0  # after which a file is removed: a page that is still open has it shown already
+MOST_FILES = 20_000  # ten minutes of as many pictures as two cores can answer
+MOST_AT_ONCE = 64  # uploads under way: each has a connection and a file or two open, and a process may open a thousand
 _PAUSE_SECONDS = 20.0  # between two sweeps
-_FRESH_SECONDS = 1.0  # for how long a count of the bytes in use is good enough
 KEPT = "examples"  # files in the folder of this name are not removed
 
 
@@ -29,10 +31,19 @@ class Uploads:
     an address instead of a path is fetched. So a client's word counts only for regular files in this folder.
     """
 
-    def __init__(self, *, age_seconds: float = AGE_SECONDS, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        age_seconds: float = AGE_SECONDS,
+        most_bytes: int = MOST_BYTES,
+        most_files: int = MOST_FILES,
+        most_at_once: int = MOST_AT_ONCE,
+    ) -> None:
         self.folder = Path(os.path.realpath(tempfile.mkdtemp(prefix="cifar_lit-app-")))
-        self.age_seconds, self.most_bytes = age_seconds, most_bytes
-        self._used = (0.0, 0)
+        self.age_seconds, self.most_bytes, self.most_files, self.most_at_once = age_seconds, most_bytes, most_files, most_at_once
+        # Files and bytes: as the last sweep found them, landed since it began, and under way as they were announced.
+        self._found, self._since, self._under_way = Counter[str](), Counter[str](), Counter[str]()
+        self._lock = threading.Lock()
         self._closing = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep_on, name="uploads", daemon=True)
         self._sweeper.start()
@@ -54,26 +65,45 @@ class Uploads:
         name = given if isinstance(given, str) and given else path
         return Path(path), name.replace("\\", "/").rsplit("/", 1)[-1] or "image"
 
-    def full(self) -> bool:
-        """Whether there is no room for another file just now."""
-        counted, used = self._used
-        if time.monotonic() - counted > _FRESH_SECONDS:
-            used = sum(state.st_size for _, state in self._files())
-            self._used = time.monotonic(), used
-        return used > self.most_bytes
+    def admit(self, size: int) -> bool:
+        """Whether there is room for an upload of so many bytes just now; if so, it is under way until `landed`.
+
+        Reckoned, and not looked up: a server that walks through its files for every upload does nothing else.
+        """
+        with self._lock:
+            used = self._found + self._since + self._under_way
+            fine = self._under_way["files"] < self.most_at_once
+            fine = fine and used["files"] < self.most_files and used["bytes"] + size <= self.most_bytes
+            if fine:
+                self._under_way.update(files=1, bytes=size)
+            return fine
+
+    def landed(self, size: int, came: int) -> None:
+        """An upload that was admitted with `size` bytes is over, whole or not; so many of them came."""
+        with self._lock:
+            self._under_way.subtract({"files": 1, "bytes": size})
+            self._since.update(files=1, bytes=came)
 
     def sweep(self) -> None:
-        """Remove what is older than it may get, and the folders that are left empty."""
+        """Remove what is older than it may get, and the folders that are left empty; count the rest."""
         oldest = time.time() - self.age_seconds
+        with self._lock:
+            before = self._since.copy()
+        found = Counter[str]()
         for path, state in self._files():
             if max(state.st_mtime, state.st_ctime) < oldest:
                 with suppress(OSError):
                     path.unlink()
+                    continue
+            found.update(files=1, bytes=state.st_size)
         for entry in os.scandir(self.folder):
             # An old one only: into a fresh one a file may be about to be moved.
             if entry.is_dir(follow_symlinks=False) and entry.name != KEPT and entry.stat().st_mtime < oldest:
                 with suppress(OSError):  # it is not empty
                     os.rmdir(entry.path)
+        with self._lock:
+            self._found = found
+            self._since.subtract(before)
 
     def close(self) -> None:
         """Remove the folder."""

@@ -1,6 +1,7 @@
-"""Fifty people at once: every answer is right, or an honest "busy"; memory and disk return."""
+"""Fifty people at once: every answer is right, or an honest "busy"; memory and disk return. Uploads that never end: the same."""
 
 import re
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +10,7 @@ import httpx
 import pytest
 from app.serving import file_object, make_bundle, picture, serving
 
+from cifar_lit.app.uploads import MOST_AT_ONCE
 from cifar_lit.predict import Predictor
 
 CLIENTS, REQUESTS = 50, 20
@@ -62,12 +64,54 @@ def test_fifty_clients(tmp_path):
     assert server.errors == []
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    with serving(str(make_bundle(tmp_path_factory.mktemp("load") / "b"))) as server:
+        yield server
+
+
+def begun(port: int, files: int) -> socket.socket:
+    """An upload of which the end never comes."""
+    part = '--b-1\r\nContent-Disposition: form-data; name="files"; filename="{0}.png"\r\n\r\n{0}\r\n'
+    sent = "".join(map(part.format, range(files)))
+    kind = f"Content-Type: multipart/form-data; boundary=b-1\r\nContent-Length: {len(sent) + 9}"
+    made = socket.create_connection(("127.0.0.1", port), timeout=10)
+    made.sendall(f"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\n{kind}\r\n\r\n{sent}".encode())
+    return made
+
+
 @pytest.mark.slow
-def test_a_full_queue_says_that_it_is_busy(tmp_path):
-    with serving(str(make_bundle(tmp_path / "b"))) as server:
-        path = server.upload(picture(side=2000)).json()[0]
-        event = server.event("picture")
-        with ThreadPoolExecutor(60) as pool:
-            answers = list(pool.map(lambda number: server.join(event, [file_object(path), 0], f"q{number}"), range(150)))
-        refused = [answer for answer in answers if answer.status_code != 200]
-        assert refused and all(answer.status_code == 503 and answer.json()["detail"].startswith("Busy: ") for answer in refused)
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in /proc")
+def test_uploads_that_never_end_do_not_take_all_files(served):
+    opened = lambda: len(list(Path(f"/proc/{served.process.pid}/fd").iterdir()))
+    before, deadline = opened(), time.monotonic() + 20
+    made = [begun(served.port, files=1) for _ in range(MOST_AT_ONCE)]
+    while opened() < before + 2 * MOST_AT_ONCE and time.monotonic() < deadline:  # a connection and a file each
+        time.sleep(0.01)
+    with begun(served.port, files=1) as late:
+        assert late.recv(100).startswith(b"HTTP/1.1 503 ")
+    assert served.client.get("/config").status_code == 200 and opened() <= before + 2 * MOST_AT_ONCE + 10
+    for each in made:
+        each.close()
+    while opened() > before + 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert opened() <= before + 5
+    assert served.upload(picture()).status_code == 200
+    assert served.errors == []  # no word about those who went away
+
+
+@pytest.mark.slow
+def test_the_rest_of_a_refused_upload_is_not_waited_for(served):
+    with begun(served.port, files=500) as made:
+        answer = made.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400 ") and answer.endswith(b"One file at a time.")
+
+
+@pytest.mark.slow
+def test_a_full_queue_says_that_it_is_busy(served):
+    path = served.upload(picture(side=2000)).json()[0]
+    event = served.event("picture")
+    with ThreadPoolExecutor(60) as pool:
+        answers = list(pool.map(lambda number: served.join(event, [file_object(path), 0], f"q{number}"), range(150)))
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert refused and all(answer.status_code == 503 and answer.json()["detail"].startswith("Busy: ") for answer in refused)

@@ -58,18 +58,17 @@ def test_names_are_only_names(uploads):
         assert uploads.named({"path": path, "orig_name": given})[1] == called
 
 
-def test_old_files_go_and_the_disk_is_bounded(uploads):
+def test_old_files_go(uploads):
     for place in ("old", "new", KEPT):
         (uploads.folder / place).mkdir()
         (uploads.folder / place / "x.png").write_bytes(b"x" * 600)
-    assert uploads.full()  # 1200 bytes without the examples
     uploads.sweep()
     assert len(list(uploads.folder.iterdir())) == 3  # none is old yet
+    assert not uploads.admit(1)  # 1200 bytes without the examples
     uploads.age_seconds = -10.0  # all are old
     uploads.sweep()
     assert [path.name for path in uploads.folder.iterdir()] == [KEPT] and (uploads.folder / KEPT / "x.png").exists()
-    uploads._used = (0.0, 0)
-    assert not uploads.full()
+    assert uploads.admit(1)
 
 
 class Listener(BaseHTTPRequestHandler):
@@ -263,6 +262,15 @@ def test_questions_that_no_page_asks(served):
     for method, path in (("POST", "/gradio_api/upload"), ("POST", join), ("GET", "/"), ("HEAD", "/config")):
         # With both headers h11 reads chunks, however many there come.
         assert raw(served.port, method, path, content_length="4", transfer_encoding="chunked")[0] == 411
+
+
+def test_one_file_an_upload(served):
+    answer = served.client.post("/gradio_api/upload", files=[("files", (name, picture())) for name in ("a.png", "b.png")])
+    assert (answer.status_code, answer.text) == (400, "One file at a time.")
+    for kind in ("multipart/form-data; boundary=x; boundary=y", 'multipart/form-data; boundary="x"', "image/png"):
+        answer = served.client.post("/gradio_api/upload", content=b"--x", headers={"content-type": kind})
+        assert answer.status_code == 400 and "with one file" in answer.text
+    assert served.upload(picture()).status_code == 200
 
 
 def test_answers_forbid_the_browser_to_fetch_from_elsewhere(served):
