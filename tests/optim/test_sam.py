@@ -86,6 +86,9 @@ def test_sam_refusals():
         SAM(small_net().parameters(), lr=0.1).step()
 
 
+MOMENTUM = {"cycle_momentum": True, "base_momentum": 0.85, "max_momentum": 0.95}
+
+
 def test_schedules_act_on_sam_also_after_its_state_was_loaded():
     def scheduled():
         net = small_net()
@@ -94,7 +97,7 @@ def test_schedules_act_on_sam_also_after_its_state_was_loaded():
         return (
             net,
             optimizer,
-            schedule.onecycle(optimizer, total_steps=10, steps_per_epoch=5, cycle_momentum=True, **options),
+            schedule.onecycle(optimizer, total_steps=10, steps_per_epoch=5, **MOMENTUM, **options),
         )
 
     def advance(net, optimizer, scheduler, steps):
