@@ -86,19 +86,13 @@ def test_sam_refusals():
         SAM(small_net().parameters(), lr=0.1).step()
 
 
-MOMENTUM = {"cycle_momentum": True, "base_momentum": 0.85, "max_momentum": 0.95}
-
-
 def test_schedules_act_on_sam_also_after_its_state_was_loaded():
     def scheduled():
         net = small_net()
         optimizer = optimizer_of("sam")(net)
         options = {"pct_start": 0.3, "div_factor": 25.0, "final_div_factor": 1e4, "anneal_strategy": "cos"}
-        return (
-            net,
-            optimizer,
-            schedule.onecycle(optimizer, total_steps=10, steps_per_epoch=5, **MOMENTUM, **options),
-        )
+        options |= {"cycle_momentum": True, "base_momentum": 0.85, "max_momentum": 0.95}
+        return net, optimizer, schedule.onecycle(optimizer, total_steps=10, steps_per_epoch=5, **options)
 
     def advance(net, optimizer, scheduler, steps):
         for _ in range(steps):
