@@ -96,7 +96,7 @@ class Experiment:
         refusals.epochs_of_unlike_length(self.scheduler, self.images.batch_sizes)
         probe = self.optimizer(nn.Linear(2, 2))
         refusals.sam_with(probe, self.lightning)
-        steps_per_epoch, total_steps = self._lengths()
+        steps_per_epoch, total_steps = steps.plan(self.lightning, self.images)
         self.scheduler(probe, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
         self.momentum_cycles = cycles(probe)
         steps.check_evaluations(self.lightning, self.images)
@@ -105,13 +105,10 @@ class Experiment:
 
     def _check_size(self, size: tuple[int, int]) -> None:
         """Refuse images of a height and width that the network or the augmentation cannot take."""
-        own = self.images.training_images() // self.lightning.world_size
         refusals.images_that_do_not_fit(self.shape, "data", [size])
-        refusals.batches_of_one(self.shape, size, self.images.course.lengths(own, 0))
+        sides = steps.alone(self.lightning, self.images)
+        refusals.batches_of_one(self.shape, [size if side is None else (side, side) for side in sides])
         self.augment.check(size)
-
-    def _lengths(self) -> tuple[int, int]:
-        return steps.lengths(self.lightning, self.images, self.lightning.accumulated)
 
     def run(self) -> float | None:
         """Train, test, and write the run directory. Returns the objective; None where it was not measured."""
@@ -184,6 +181,8 @@ class Experiment:
             if (self.folder / "checkpoints").is_dir() and self.lightning.is_global_zero:
                 raise ValueError(f"{self.folder} holds a run already: go on with it by resume=<that path>, or write elsewhere")
             return None
+        if not self.resume.endswith(".ckpt") and self.resume != "auto" and Path(self.resume).resolve() != self.folder.resolve():
+            raise ValueError(f"resume={self.resume} goes on in that directory, and not in {self.folder}: leave out hydra.run.dir")
         found = Path(self.resume) if self.resume.endswith(".ckpt") else checkpoint.latest(self.folder / "checkpoints")
         if found is not None:
             self._compare(checkpoint.read(found), found, runs.read_config(self.folder))
@@ -196,7 +195,7 @@ class Experiment:
         dataset, trainer = self.images.dataset, self.lightning
         assert dataset is not None
         description = describe(self.model, num_classes=len(dataset.classes))
-        steps_per_epoch, total_steps = self._lengths()
+        steps_per_epoch, total_steps = steps.plan(self.lightning, self.images)
         if saved is not None:
             self._compare_data(checkpoint.read(saved), saved, description, total_steps)
         facts = Facts(

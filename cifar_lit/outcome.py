@@ -26,7 +26,7 @@ from cifar_lit.trainer import Trainer
 log = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "torchvision", "lightning", "albumentations", "numpy")
-_OF_THIS_MACHINE = re.compile(r"^resume=|=[\"']?(~|/|[A-Za-z]:\\)")  # overrides that are paths
+_OF_THIS_MACHINE = re.compile(r"^resume=|=.*([/~\\]|\$\{)")  # overrides with paths in them, or with what may be one
 # R1 ended 10.78 points apart, and called it over-fitting.
 _GAP = 0.10
 

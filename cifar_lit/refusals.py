@@ -29,21 +29,19 @@ def images_that_do_not_fit(shape: nn.Module, name: str, sizes: Iterable[tuple[in
                 raise ValueError(f"{name}: this network takes no images of {height}x{width} pixels ({line})") from error
 
 
-def batches_of_one(shape: nn.Module, size: tuple[int, int], lengths: list[int]) -> None:
-    """Batch norm has no variance of one image, where its features are a single pixel. lengths: of an epoch's batches."""
-    if 1 not in lengths:
-        return
-    with torch.device("meta"):
-        try:
-            shape(torch.empty(1, 3, *size))
-        except ValueError as error:
-            which = "batches" if set(lengths) == {1} else "the last batch of an epoch"
-            raise ValueError(
-                f"{which} would hold 1 image, on which this network's batch norm cannot train:"
-                " use data.drop_last=true or another data.batch_size"
-            ) from error
-        except (NotImplementedError, RuntimeError):
-            return
+def batches_of_one(shape: nn.Module, sizes: Iterable[tuple[int, int]]) -> None:
+    """Batch norm has no variance of one image, where its features are a single pixel. sizes: of such batches, as above."""
+    for height, width in sizes:
+        with torch.device("meta"):
+            try:
+                shape(torch.empty(1, 3, height, width))
+            except NotImplementedError:
+                continue
+            except ValueError as error:
+                raise ValueError(
+                    f"a batch would hold 1 image, of {height}x{width} pixels, on which this network's batch norm cannot train:"
+                    " use data.drop_last=true or another data.batch_size"
+                ) from error
 
 
 def epochs_of_unlike_length(schedule: Any, batch_sizes: object) -> None:

@@ -46,7 +46,14 @@ def _half_cosines(optimizer: Optimizer, final_fraction: float, share: Callable[[
     def factor(step: int) -> float:
         return final_fraction + (1.0 - final_fraction) * (1.0 + math.cos(math.pi * share(step))) / 2
 
-    return torch_schedulers.LambdaLR(optimizer, factor)
+    return _HalfCosines(optimizer, factor)
+
+
+class _HalfCosines(torch_schedulers.LambdaLR):
+    """Goes on from the state of torch's own cosines, too, which earlier versions saved: the step says all."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict({"lr_lambdas": [None] * len(self.lr_lambdas)} | state_dict)
 
 
 def warmed(shape: Callable[..., LRScheduler]) -> Callable[..., LRScheduler]:

@@ -1,33 +1,28 @@
-"""How many optimizer steps a run takes, and how many batches its evaluations."""
+"""How many optimizer steps a run takes, which batches it trains on, and how many its evaluations have."""
 
+from itertools import accumulate
 from math import ceil
 
-import lightning as L
-
 from cifar_lit.data.module import ImageData
+from cifar_lit.trainer import Trainer
 
 _ROUNDS = 5  # of finding out at which step a batch size changes: each comes nearer, and three are mostly enough
 
 
-def lengths(trainer: L.Trainer, images: ImageData, accumulated: int) -> tuple[int, int]:
+def plan(trainer: Trainer, images: ImageData) -> tuple[int, int]:
     """Optimizer steps of the first epoch and of the run, by the sizes that the data promise.
 
-    Tells `images` how long the run is, in epochs and in the share of each that is trained on, since data.sizes and
+    Tells `images` how long the run is, in epochs and in the fraction of each that is trained on, since data.sizes and
     data.batch_sizes go by the share of the run. Raises ValueError.
     """
-    own = images.training_images() // trainer.world_size
-    limit, changes = trainer.limit_train_batches, images.batch_sizes is not None
+    changes = images.batch_sizes is not None
     if trainer.max_epochs is None and trainer.max_steps < 0:
         raise ValueError("a schedule needs an end: give trainer.max_epochs or trainer.max_steps")
     if changes and trainer.max_epochs is None:
         raise ValueError("data.batch_sizes are by the share of the run: give trainer.max_epochs, so that it has a length")
 
-    def batches(epoch: int) -> list[int]:
-        found = images.course.lengths(own, epoch if changes else 0)
-        return found[: limit if isinstance(limit, int) else int(len(found) * limit)]
-
     def steps(epoch: int) -> int:
-        return -(-len(batches(epoch)) // accumulated)
+        return -(-len(batches(trainer, images, epoch if changes else 0)) // trainer.accumulated)
 
     def total() -> float:
         """Steps of `images.epochs`, which may end within an epoch."""
@@ -36,30 +31,57 @@ def lengths(trainer: L.Trainer, images: ImageData, accumulated: int) -> tuple[in
         each = [steps(epoch) for epoch in range(ceil(images.epochs))]
         return sum(each) - each[-1] * (len(each) - images.epochs)
 
-    images.epochs, images.portion = float(trainer.max_epochs or 1), 1.0
-    if not batches(0):
-        raise ValueError(_no_batch(trainer, images, own))
+    images.epochs, images.epoch_fraction = float(trainer.max_epochs or 1), 1.0
+    if not batches(trainer, images, 0):
+        raise ValueError(_no_batch(trainer, images))
     in_full = total()
     cut = trainer.max_epochs is None or 0 <= trainer.max_steps < in_full
+    limit = trainer.limit_train_batches
     for _ in range(_ROUNDS if changes else 1):
         if isinstance(limit, int) or limit < 1.0:
-            images.portion = min(1.0, sum(batches(0)) / own)
+            images.epoch_fraction = min(1.0, sum(batches(trainer, images, 0)) / _own(trainer, images))
         if cut:
             images.epochs *= trainer.max_steps / total()
     return steps(0), trainer.max_steps if cut else round(total())
 
 
-def _no_batch(trainer: L.Trainer, images: ImageData, own: int) -> str:
+def batches(trainer: Trainer, images: ImageData, epoch: int) -> list[int]:
+    """How many images each batch holds that a process trains on in an epoch."""
+    lengths, limit = images.course.lengths(_own(trainer, images), epoch), trainer.limit_train_batches
+    return lengths[: limit if isinstance(limit, int) else int(len(lengths) * limit)]
+
+
+def alone(trainer: Trainer, images: ImageData) -> set[int | None]:
+    """Pixels a side of the batches of one image that the run trains on, after `plan`; None: as the images are."""
+    constant = batches(trainer, images, 0) if images.batch_sizes is None else None
+    if constant is not None and 1 not in constant:
+        return set()
+    found: set[int | None] = set()
+    for epoch in range(ceil(images.epochs)):
+        lengths = batches(trainer, images, epoch) if constant is None else constant
+        for length, before in zip(lengths, accumulate([0, *lengths]), strict=False):
+            if length == 1:
+                found.add(images.course.pixels(_own(trainer, images), epoch, before))
+    return found
+
+
+def _own(trainer: Trainer, images: ImageData) -> int:
+    """A process's share of the training images."""
+    return images.training_images() // trainer.world_size
+
+
+def _no_batch(trainer: Trainer, images: ImageData) -> str:
+    own = _own(trainer, images)
     if not images.course.lengths(own, 0):
         return f"data.drop_last leaves no batch of the {own} images of each process: make data.batch_size smaller"
     return f"trainer.limit_train_batches={trainer.limit_train_batches} leaves no batch to train on"
 
 
-def check_evaluations(trainer: L.Trainer, images: ImageData) -> None:
+def check_evaluations(trainer: Trainer, images: ImageData) -> None:
     """Refuse shares of an evaluation that are less than a batch: Lightning would, when it comes to them. Raises ValueError."""
-    for name, batches in images.evaluation_batches(trainer.strategy.root_device, trainer.world_size).items():
+    for name, count in images.evaluation_batches(trainer.strategy.root_device, trainer.world_size).items():
         limit = getattr(trainer, f"limit_{name}_batches")
-        if isinstance(limit, float) and limit > 0.0 and int(limit * batches) < 1:
-            raise ValueError(f"trainer.limit_{name}_batches={limit} is less than one of its {batches} batches")
+        if isinstance(limit, float) and limit > 0.0 and int(limit * count) < 1:
+            raise ValueError(f"trainer.limit_{name}_batches={limit} is less than one of its {count} batches")
     if not trainer.limit_test_batches:
         raise ValueError(f"trainer.limit_test_batches={trainer.limit_test_batches}: a run ends with its test")

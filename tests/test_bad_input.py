@@ -121,7 +121,8 @@ def test_values(train, untouched, argument, words):
         (["model=speednet", "data.sizes={0.0:8}"], ["data.sizes", "8x8 pixels"]),
         (["model=speednet", "data.image_size=8"], ["data: ", "8x8 pixels"]),
         (["augment=cutout", "data.image_size=8"], ["Erase", "8x8 images"]),
-        (["data.image_size=8", "data.batch_size=499"], ["the last batch of an epoch", "1 image", "drop_last"]),
+        (["data.batch_size=499", "data.sizes={0.0:8,0.5:32}"], ["1 image, of 8x8 pixels"]),
+        (["data.image_size=8", "data.batch_size=499"], ["a batch would hold 1 image, of 8x8 pixels", "drop_last"]),
         (["scheduler=step", "data.batch_sizes={0.0:25,0.5:50}"], ["scheduler.every_epochs", "data.batch_sizes"]),
         (["-m", "resume=runs/a/last.ckpt", "seed=1,2"], ["resume=<path>", "hydra.sweep.dir"]),
         (

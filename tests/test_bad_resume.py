@@ -100,13 +100,24 @@ def replaced(load, **facts):
 
 
 @pytest.mark.slow
-def test_what_a_resume_changed_is_in_the_record(train, finished_run):
-    changed = ["test_time_flip=true", "callbacks=ema"]
-    assert train(f"resume={finished_run}", *changed, folder="").code == 0
+def test_what_a_resume_changed_is_in_the_record_of_a_run_whatever_version_began_it(train, finished_run):
+    config = finished_run / ".hydra" / "config.yaml"
+    older = config.read_text().replace("cifar_lit.data.sources.", "cifar_lit.data.module.")
+    config.write_text("".join(line for line in older.splitlines(keepends=True) if "_momentum: 0." not in line))
+    assert config.read_text().count("\n") == older.count("\n") - 2
+    typed = runs.read_overrides(finished_run)
+    ran = train(f"resume={finished_run}", "test_time_flip=true", "callbacks=ema", folder="")
+    assert ran.code == 0, ran.err
     summary = runs.read_summary(finished_run)
     assert summary["test_time_flip"] is summary["config"]["test_time_flip"] is True
     assert "callbacks.ema.decay" in summary["config"]
-    assert set(changed) < set(runs.read_overrides(finished_run)) and "model=resnet8" in runs.read_overrides(finished_run)
+    assert runs.read_overrides(finished_run) == typed, "by which its sweep and resume=auto know it again"
+
+
+@pytest.mark.slow
+def test_a_directory_to_go_on_in_and_another_to_write_in(train, finished_run):
+    ran = train(f"resume={finished_run}", folder="elsewhere")
+    assert_refused(ran, "goes on in that directory", "leave out hydra.run.dir")
 
 
 @pytest.mark.slow

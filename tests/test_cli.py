@@ -154,3 +154,13 @@ def test_any_path_can_be_typed_and_pasted(tmp_path, monkeypatch, name):
         assert understood(pasted) == str(path)
         for typed in (pasted, f"resume={path}"):
             assert [understood(item) for item in cli._with_recorded([typed])] == [3, str(path)]
+
+
+def test_a_single_run_that_is_interrupted_exits_with_130_whatever_the_launcher(train, monkeypatch):
+    from cifar_lit.experiment import Experiment, Interrupted
+
+    def interrupted(self):
+        raise Interrupted(self.folder)
+
+    monkeypatch.setattr(Experiment, "run", interrupted)
+    assert train(*TINY, "hydra.launcher._target_=JoblibLauncher.JoblibLauncher").code == 130

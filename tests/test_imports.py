@@ -30,7 +30,7 @@ ARROWS = {
         "trainer",
     },
     "outcome": {"bundle", "callbacks", "card", "checkpoint", "curves", "data", "findings", "runs", "task", "trainer"},
-    "steps": {"data"},
+    "steps": {"data", "trainer"},
     "refusals": {"optim", "trainer"},
     "findings": {"data", "runs"},
     "fast": {"data", "graph", "metrics", "mix", "optim", "task"},

@@ -133,3 +133,13 @@ def test_run_of(tmp_path):
     (run / "checkpoints" / "best.ckpt").touch()
     assert {runs.run_of(run / name) for name in ("", "model", "checkpoints/best.ckpt")} == {run}
     assert runs.run_of(run / "nothing") is runs.run_of(tmp_path / "user" / "name") is runs.run_of(tmp_path) is None
+
+
+def test_a_setting_that_had_no_key_yet_sets_no_recipe_apart(tmp_path):
+    known = {"model": "resnet8", "scheduler.cycle_momentum": True}
+    keys = {"scheduler.max_momentum": 0.95, "scheduler.base_momentum": 0.85}
+    for seed, settings in enumerate((known, known | keys, known | keys | {"scheduler.max_momentum": 0.9})):
+        (tmp_path / str(seed)).mkdir()
+        runs.write_summary(tmp_path / str(seed), {"status": "finished", "seed": seed, "config": settings})
+    found, _ = runs.collect([tmp_path])
+    assert [[run.seed for run in recipe.runs] for recipe in runs.recipes(found)] == [[0, 1], [2]]

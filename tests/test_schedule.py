@@ -179,6 +179,21 @@ def test_state_survives_the_disk_and_goes_on_alike(name, warmup, tmp_path):
         assert rest == whole[stop:], stop
 
 
+def test_a_cosine_goes_on_from_the_state_of_torchs_own():
+    for name, make in (
+        ("cosine", lambda o: theirs.CosineAnnealingLR(o, T_max=40, eta_min=0.001)),
+        ("warm_restarts", lambda o: theirs.CosineAnnealingWarmRestarts(o, T_0=10, T_mult=2, eta_min=0.001)),
+    ):
+        before = sgd()
+        earlier = make(before)
+        rates(before, earlier, 17)
+        optimizer = sgd()
+        scheduler = made(name, optimizer, 40)
+        optimizer.load_state_dict(before.state_dict())
+        scheduler.load_state_dict(earlier.state_dict())
+        assert rates(optimizer, scheduler, 20) == pytest.approx(rates(before, earlier, 20), abs=1e-12), name
+
+
 @every_schedule
 @pytest.mark.parametrize("total_steps", [1, 2, 3, 4, 5, 10])
 @pytest.mark.parametrize("warmup", [0, 1])

@@ -11,14 +11,14 @@ IMAGES = 48  # of data(), to train on
 
 
 def trainer(**options):
-    plain = {"world_size": 1, "limit_train_batches": 1.0, "max_epochs": 4, "max_steps": -1}
+    plain = {"world_size": 1, "accumulated": 1, "limit_train_batches": 1.0, "max_epochs": 4, "max_steps": -1}
     return SimpleNamespace(**(plain | options))
 
 
-def run(images, accumulated=1, **options):
-    """What `lengths` says, and the batches that are then trained on: (images, pixels) of each, by epoch."""
+def run(images, **options):
+    """What `plan` says, and the batches that are then trained on: (images, pixels) of each, by epoch."""
     lightning = trainer(**options)
-    said = steps.lengths(lightning, images, accumulated)
+    said = steps.plan(lightning, images)
     trained, left = [], lightning.max_steps if lightning.max_steps >= 0 else 10**9
     for epoch in range(lightning.max_epochs or 100):
         lengths = images.course.lengths(IMAGES, epoch)
@@ -31,20 +31,20 @@ def run(images, accumulated=1, **options):
 
 
 @pytest.mark.parametrize(
-    ("options", "accumulated", "said"),
+    ("options", "said"),
     [
-        ({}, 1, (6, 24)),
-        ({"max_steps": 9}, 1, (6, 9)),
-        ({"max_epochs": None, "max_steps": 100}, 1, (6, 100)),
-        ({}, 4, (2, 8)),
-        ({"limit_train_batches": 0.5}, 1, (3, 12)),
-        ({"limit_train_batches": 2}, 1, (2, 8)),
-        ({"limit_train_batches": 99}, 1, (6, 24)),
-        ({"world_size": 2}, 1, (3, 12)),
+        ({}, (6, 24)),
+        ({"max_steps": 9}, (6, 9)),
+        ({"max_epochs": None, "max_steps": 100}, (6, 100)),
+        ({"accumulated": 4}, (2, 8)),
+        ({"limit_train_batches": 0.5}, (3, 12)),
+        ({"limit_train_batches": 2}, (2, 8)),
+        ({"limit_train_batches": 99}, (6, 24)),
+        ({"world_size": 2}, (3, 12)),
     ],
 )
-def test_steps_of_an_epoch_and_of_the_run(options, accumulated, said):
-    assert steps.lengths(trainer(**options), data(batch_size=8), accumulated) == said
+def test_steps_of_an_epoch_and_of_the_run(options, said):
+    assert steps.plan(trainer(**options), data(batch_size=8)) == said
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,26 @@ def test_batch_sizes_change_at_half_of_the_images_that_are_trained_on(options):
 )
 def test_what_has_no_length(options, message):
     with pytest.raises(ValueError, match=message):
-        steps.lengths(trainer(**options), data(batch_size=8, drop_last=True), 1)
+        steps.plan(trainer(**options), data(batch_size=8, drop_last=True))
 
 
 def test_batch_sizes_need_epochs():
     with pytest.raises(ValueError, match=r"data.batch_sizes .*give trainer.max_epochs"):
-        steps.lengths(trainer(max_epochs=None, max_steps=9), data(batch_sizes={0.0: 4}), 1)
+        steps.plan(trainer(max_epochs=None, max_steps=9), data(batch_sizes={0.0: 4}))
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "sides"),
+    [
+        ({"batch_size": 8}, {}, set()),
+        ({"batch_size": 47}, {}, {None}),
+        ({"batch_size": 47, "drop_last": True}, {}, set()),
+        ({"batch_size": 47}, {"limit_train_batches": 1}, set()),
+        ({"batch_size": 47, "sizes": {0.0: 16, 0.5: 24}}, {}, {16, 24}),
+        ({"batch_size": 8, "batch_sizes": {0.0: 8, 0.5: 47}, "sizes": {0.0: 16, 0.5: 24}}, {}, {24}),
+    ],
+)
+def test_batches_of_one_image_are_found(given, options, sides):
+    lightning, images = trainer(**options), data(**given)
+    steps.plan(lightning, images)
+    assert steps.alone(lightning, images) == sides

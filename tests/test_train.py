@@ -7,7 +7,7 @@ import pytest
 import torch
 from running import ANY_MODEL, TINY, TRAIN, completed
 
-from cifar_lit import bundle, checkpoint, runs
+from cifar_lit import bundle, checkpoint, outcome, runs
 from cifar_lit.callbacks.metrics_file import COLUMNS
 from cifar_lit.runs import records
 
@@ -286,3 +286,15 @@ def test_a_run_validated_after_its_last_epoch_only_says_so(train):
     assert ran.code == 0, ran.err
     assert runs.read_summary(ran.folder)["validations"] == 1
     assert "looked at after it, and not before" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("typed", "away"),
+    [
+        ("data.root=/home/me/x", True), ("data.root=../me", True), ("data.root='~/x'", True), ("data.root=C:/x", True),
+        ("+callbacks.x={dir: /home/me}", True), ("data.root=${oc.env:HOME}", True), ("resume=auto", True),
+        ("hydra/launcher=joblib", False), ("callbacks=[ema,lookahead]", False), ("optimizer.lr=1e-3", False),
+    ],
+)  # fmt: skip
+def test_what_a_bundle_does_not_say(typed, away):
+    assert bool(outcome._OF_THIS_MACHINE.search(typed)) == away

@@ -15,14 +15,9 @@ from cifar_lit.runs.binding import flat
 _PASSING = ("resume", "run_dir", "overrides")  # of each start anew
 
 
-def exists(folder: Path) -> bool:
-    """Whether a directory has its record: what was typed is written last."""
-    return (folder / runs.OVERRIDES).is_file()
-
-
 def plain(config: Any) -> dict[str, Any]:
-    """A composed configuration as plain values, its interpolations as they stand."""
-    found = OmegaConf.to_container(config)
+    """A composed configuration as plain values."""
+    found = OmegaConf.to_container(config, resolve=True)
     assert isinstance(found, dict)
     return {str(key): value for key, value in found.items()}
 
@@ -35,12 +30,16 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 def write(folder: Path, cfg: DictConfig) -> None:
     """Record what is run, unless there is something to go on with: that keeps its record. The caller holds the directory."""
-    if not exists(folder) or (cfg.resume is None and not (folder / "checkpoints").is_dir()):
+    if not ((folder / runs.OVERRIDES).is_file() and (folder / "checkpoints").is_dir()):
         _write(folder, cfg)
+        _put(folder / runs.OVERRIDES, [item for item in _hydra().overrides.task if not item.startswith("resume=")])
 
 
 def renew(folder: Path, cfg: DictConfig) -> None:
-    """Record what a resume changes, of what may change: the record is what the run's summary says it was."""
+    """Record what a resume changes, of what may change: the record is what the run's summary says it was.
+
+    What was typed first stays as it was: by that a sweep, and resume=auto, know a run again.
+    """
     recorded = read(folder)
     if recorded is not None and _lasting(recorded) != _lasting(plain(cfg)):
         _write(folder, cfg)
@@ -50,13 +49,18 @@ def _lasting(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in flat(config).items() if key not in _PASSING}
 
 
-def _write(folder: Path, cfg: DictConfig) -> None:
+def _hydra() -> Any:
     from hydra.core.hydra_config import HydraConfig  # --help and --cfg do without
 
-    typed = [item for item in HydraConfig.get().overrides.task if not item.startswith("resume=")]
-    contents = {"config.yaml": cfg, "hydra.yaml": HydraConfig.instance().cfg, runs.OVERRIDES.name: typed}
-    place = folder / runs.OVERRIDES.parent
-    place.mkdir(exist_ok=True)
-    for name, config in contents.items():
-        with writing(place / name) as part:
-            part.write_text(OmegaConf.to_yaml(config))
+    return HydraConfig.get()
+
+
+def _write(folder: Path, cfg: DictConfig) -> None:
+    (folder / runs.OVERRIDES).parent.mkdir(exist_ok=True)
+    for name, config in (("config.yaml", cfg), ("hydra.yaml", OmegaConf.create({"hydra": _hydra()}))):
+        _put((folder / runs.OVERRIDES).with_name(name), config)
+
+
+def _put(path: Path, content: Any) -> None:
+    with writing(path) as part:
+        part.write_text(OmegaConf.to_yaml(content))

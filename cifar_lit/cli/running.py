@@ -57,7 +57,7 @@ def job(main: Callable[[DictConfig], float | None]) -> Callable[[DictConfig], fl
         except Timeout:
             complain(f"{folder} is being run by another process")
         except SystemExit:
-            if not str(HydraConfig.get().launcher.get("_target_")).endswith(_HANDS_BACK):
+            if not (sweep and str(HydraConfig.get().launcher.get("_target_")).endswith(_HANDS_BACK)):
                 raise
         if sweep:
             return None

@@ -24,7 +24,7 @@ def check_stages(name: str, stages: Stages | None, smallest: int = 1) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """The batches of a run of `epochs` epochs, which need not be whole, and of each of which a `portion` is trained on.
+    """The batches of a run of `epochs` epochs, which need not be whole, and of each of which a `epoch_fraction` is trained on.
 
     batch_sizes: stages by the share of the run's images that were seen when a batch begins; null is `batch_size`
     throughout. sizes: pixels a side, likewise (progressive resizing, Howard 2018); null leaves images as they are.
@@ -32,7 +32,7 @@ class Course:
 
     batch_size: int
     epochs: float = 1.0
-    portion: float = 1.0
+    epoch_fraction: float = 1.0
     drop_last: bool = False
     batch_sizes: Stages | None = None
     sizes: Stages | None = None
@@ -59,5 +59,5 @@ class Course:
     def _at(self, stages: Stages | None, epoch: int, part: float) -> int | None:
         if stages is None:
             return None
-        share = (epoch + min(1.0, part / self.portion)) / self.epochs
+        share = (epoch + min(1.0, part / self.epoch_fraction)) / self.epochs
         return [value for start, value in stages.items() if start <= share + 1e-9][-1]

@@ -50,7 +50,7 @@ class ImageData(L.LightningDataModule, ABC):
     batch_sizes: dict[float, int] | None
     sizes: dict[float, int] | None
     epochs: float = field(default=1.0, init=False)
-    portion: float = field(default=1.0, init=False)
+    epoch_fraction: float = field(default=1.0, init=False)
     in_graph: bool = field(default=False, init=False)  # batches are made inside the steps
     compiled: bool = field(default=False, init=False)  # by compiled code, there
     dataset: Dataset | None = field(default=None, init=False)
@@ -74,11 +74,11 @@ class ImageData(L.LightningDataModule, ABC):
 
     @property
     def course(self) -> Course:
-        """The batches of the run, `epochs` long, of `portion` of each: a caller that knows better than 1 sets them."""
+        """The batches of the run, `epochs` long, of `epoch_fraction` of each: a caller that knows better than 1 sets them."""
         return Course(
             batch_size=self.batch_size,
             epochs=self.epochs,
-            portion=self.portion,
+            epoch_fraction=self.epoch_fraction,
             drop_last=self.drop_last,
             batch_sizes=self.batch_sizes,
             sizes=self.sizes,

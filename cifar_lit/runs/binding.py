@@ -9,6 +9,16 @@ FREE = (
 )  # fmt: skip
 
 
+# What a setting was before it had a key, wherever the first of the names is one: runs of earlier versions have it too.
+_SINCE = {"scheduler.cycle_momentum": {"scheduler.max_momentum": 0.95, "scheduler.base_momentum": 0.85}}
+
+
+def completed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings by name, with those that have become settings since they were written down."""
+    added = [known for name, known in _SINCE.items() if name in settings]
+    return {name: value for known in added for name, value in known.items()} | settings
+
+
 def flat(node: Any, path: str = "") -> dict[str, Any]:
     """A composed configuration as `optimizer.lr` -> 0.1."""
     if isinstance(node, dict):
@@ -17,8 +27,16 @@ def flat(node: Any, path: str = "") -> dict[str, Any]:
 
 
 def binding(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a composed configuration that a resumed run has to share, by name."""
-    return {key: value for key, value in flat(config).items() if not key.startswith((*FREE, "choices."))}
+    """The settings of a composed configuration that a resumed run has to share, by name.
+
+    Of a class its name counts, and not the module, which may have moved since.
+    """
+    settings = completed(flat(config))
+    return {
+        key: value.rpartition(".")[2] if key.endswith("._target_") else value
+        for key, value in settings.items()
+        if not key.startswith((*FREE, "choices."))
+    }
 
 
 def difference(then: dict[str, Any], now: dict[str, Any]) -> str | None:

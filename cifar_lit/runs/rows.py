@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cifar_lit.runs.binding import completed
 from cifar_lit.runs.files import NOT_IDENTITY, SCHEMA, STATUSES, SUMMARY, find, is_running, read_metrics
 
 # What differs between runs of one recipe, or only says where and how they were carried out.
@@ -120,7 +121,7 @@ def _row(path: Path) -> Run | Broken:
             else []
         )
         recipe = {name.lstrip("+~"): value for name, _, value in pairs}
-    recipe = {name: value for name, value in recipe.items() if _is_setting(name)}  # older summaries name the directory
+    recipe = {name: value for name, value in completed(recipe).items() if _is_setting(name)}  # older ones name the directory
     absurd = next((name for name, value in (*summary.items(), *recipe.items()) if _too_long(value)), None)
     if absurd is not None:
         return Broken(path, f"{SUMMARY}: {str(absurd)[:40]} is a number too large for anything to be computed with")
