@@ -226,8 +226,9 @@ def test_tensorboard(train):
 def test_mlflow(train, monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{tmp_path / 'mlflow'}")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    ran = train(*TINY, "logger=mlflow")
+    ran = train(*TINY, "logger=mlflow", "trainer.check_val_every_n_epoch=${trainer.max_epochs}")
     assert ran.code == 0, ran.err
+    assert runs.read_summary(ran.folder)["validations"] == 1, "what is typed may point at other settings"
     assert list((tmp_path / "mlflow").rglob("metrics/val/acc"))
 
 

@@ -6,7 +6,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import ListConfig, OmegaConf
 
 from cifar_lit import runs
 
@@ -57,6 +57,13 @@ def _is_made(path: Path) -> bool:
     return True
 
 
+def as_typed() -> ListConfig:
+    """What was typed. A list of our own: Hydra's is read-only, and a `${...}` in it could not be resolved."""
+    from hydra.core.hydra_config import HydraConfig  # --help does without
+
+    return OmegaConf.create(list(HydraConfig.get().overrides.task))
+
+
 def forget() -> None:
     """Another command in the same process is another run."""
     _chosen.clear()
@@ -74,6 +81,7 @@ def tracker_name(mode: Any, name: str, seed: int, overrides: list[str]) -> str:
     return " ".join(item for item in overrides if not item.startswith(("logger", "hydra", "callbacks.progress_bar")))
 
 
+OmegaConf.register_new_resolver("as_typed", as_typed)
 OmegaConf.register_new_resolver("run_name", run_name)
 OmegaConf.register_new_resolver("tracker_name", tracker_name)
 OmegaConf.register_new_resolver("sweep_group", sweep_group)
