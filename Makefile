@@ -4,6 +4,8 @@ ARGS ?= experiment=quickstart
 PY := .venv/bin/python
 READY := .venv/.ready
 WORKERS ?= 2
+# Of the versions that requirements.txt admits: highest, or lowest-direct, which CI tries too.
+RESOLUTION ?= highest
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train sweep study sweep-wandb report dashboard app test test-fast test-gpu lint format bench clean
@@ -18,7 +20,7 @@ $(READY): requirements.txt
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@echo "Making the environment in .venv (a few minutes where packages must be downloaded) ..."
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv
-	@$(PY) -m uv pip install --quiet --compile-bytecode --python $(PY) --requirement requirements.txt
+	@$(PY) -m uv pip install --quiet --compile-bytecode --python $(PY) --resolution $(RESOLUTION) --requirement requirements.txt
 	@touch $@
 
 train: $(READY) ## train: make train ARGS="model=resnet34 optim=adam_onecycle"; alone, experiment=quickstart
