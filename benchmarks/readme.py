@@ -30,7 +30,7 @@ def quickstart() -> str:
     """What `make train` printed, as it was kept beside its summary."""
     summary = result("quickstart")
     screen = (RESULTS / "quickstart.txt").read_text().rstrip()
-    hardware = f"{summary['hardware']['processor']}, {summary['hardware']['cores']} cores"
+    hardware = f"{summary['hardware']['processor']}, {summary['hardware']['cores']} cores, {summary['precision']}"
     return f"`make train`, {hardware}, seed {summary['seed']}:\n\n```text\n{screen}\n```"
 
 

@@ -32,5 +32,8 @@ def settings(*overrides: str) -> dict[str, Any]:
 
 def differences(measured: dict[str, Any], *overrides: str) -> dict[str, Any]:
     """The settings that were `measured`, by name, where `overrides` would give others today."""
-    now = settings(*overrides)
+    # A group of which nothing was chosen is null when composed, and `none` in a summary.
+    now = {
+        name: "none" if value is None and measured.get(name) == "none" else value for name, value in settings(*overrides).items()
+    }
     return {name: measured[name] for name in sorted(now.keys() & measured.keys()) if now[name] != measured[name]}
