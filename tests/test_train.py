@@ -7,9 +7,8 @@ import pytest
 import torch
 from running import ANY_MODEL, TINY, TRAIN, completed
 
-from cifar_lit import bundle, checkpoint, outcome, runs
+from cifar_lit import bundle, checkpoint, runs
 from cifar_lit.callbacks.metrics_file import COLUMNS
-from cifar_lit.runs import records
 
 pytestmark = pytest.mark.slow  # trains
 
@@ -185,13 +184,6 @@ def test_validation_every_other_epoch_and_early_stopping(train):
     assert ran.code == 0, ran.err
 
 
-def test_over_fitting_is_noted(train, monkeypatch):
-    monkeypatch.setattr("cifar_lit.outcome._GAP", -1.0)
-    ran = train(*TINY, "trainer.max_epochs=1")
-    assert "Over-fitting" in ran.out
-    assert "augment=enhanced" in ran.out
-
-
 def test_quickstart_falls_back_aloud_and_nothing_else_does(train, tmp_path, monkeypatch):
     def no_network(_root):
         raise OSError("no network")
@@ -245,34 +237,6 @@ def test_ddp_on_two_processes(tmp_path):
     assert sum(int(cell) for line in confusion for cell in line.split(",")[1:]) == 200
 
 
-def test_a_flipped_best_checkpoint_costs_a_warning_not_the_run(train, monkeypatch):
-    from cifar_lit import outcome
-
-    original = outcome._take_weights
-
-    def flipping(task, trainer, folder, which):
-        best = folder / "checkpoints" / "best.ckpt"
-        contents = bytearray(best.read_bytes())
-        contents[len(contents) // 2] ^= 1
-        best.write_bytes(contents)
-        return original(task, trainer, folder, which)
-
-    monkeypatch.setattr(outcome, "_take_weights", flipping)
-    ran = train(*TINY)
-    assert ran.code == 0, ran.err
-    assert "testing the last weights instead" in ran.out
-    assert runs.read_summary(ran.folder)["evaluated"] == "last"
-
-
-def test_time_flip_is_named_wherever_the_accuracy_is(train):
-    ran = train(*TINY, "trainer.max_epochs=1", "test_time_flip=true")
-    assert ran.code == 0, ran.err
-    assert runs.read_summary(ran.folder)["test_time_flip"] is True
-    assert records.calibration(ran.folder).calibrated is None, "the temperature is one view's"
-    assert "each averaged with its mirror image" in ran.out
-    assert "mean of each image and its mirror image" in (ran.folder / "model" / "README.md").read_text()
-
-
 def test_a_whitening_stem_is_fitted_before_training_and_kept(train):
     from safetensors.torch import load_file
 
@@ -280,22 +244,3 @@ def test_a_whitening_stem_is_fitted_before_training_and_kept(train):
     assert ran.code == 0, ran.err
     norms = load_file(ran.folder / "model" / "model.safetensors")["conv1.0.weight"].flatten(1).norm(dim=1)
     assert norms.max() > 2 * norms.min()  # not fitted, all are 1
-
-
-def test_a_run_validated_after_its_last_epoch_only_says_so(train):
-    ran = train(*TINY, "data.validation=test", "trainer.check_val_every_n_epoch=2")
-    assert ran.code == 0, ran.err
-    assert runs.read_summary(ran.folder)["validations"] == 1
-    assert "looked at after it, and not before" in ran.out
-
-
-@pytest.mark.parametrize(
-    ("typed", "away"),
-    [
-        ("data.root=/home/me/x", True), ("data.root=../me", True), ("data.root='~/x'", True), ("data.root=C:/x", True),
-        ("+callbacks.x={dir: /home/me}", True), ("data.root=${oc.env:HOME}", True), ("resume=auto", True),
-        ("hydra/launcher=joblib", False), ("callbacks=[ema,lookahead]", False), ("optimizer.lr=1e-3", False),
-    ],
-)  # fmt: skip
-def test_what_a_bundle_does_not_say(typed, away):
-    assert bool(outcome._OF_THIS_MACHINE.search(typed)) == away
