@@ -14,7 +14,10 @@ from running import REPOSITORY
 TOUR = REPOSITORY / "notebooks" / "tour.ipynb"
 # Of what readers wait for, a part: (what is in a cell, what the test makes of it).
 SMALLER = [
-    ("progress_bar=null", "progress_bar=null data.train_per_class=30 data.val_size=500 trainer.limit_test_batches=2"),
+    (
+        "progress_bar=null",
+        "progress_bar=null data.train_per_class=20 data.val_size=200 data.batch_size=100 trainer.limit_test_batches=2",
+    ),
     (
         "train_per_class=40 data.val_size=500 data.test_per_class=10",
         "train_per_class=4 data.val_size=100 data.batch_size=100 data.test_per_class=3",
