@@ -12,9 +12,8 @@ from cifar_lit import cli  # noqa: F401  registers the resolvers that conf/train
 from cifar_lit.runs.binding import binding
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-# What a run knows of itself only while Hydra runs it, and what says nothing of how it learns.
+# What a run knows of itself only while Hydra runs it.
 _OUTSIDE_HYDRA = ("name=none", "run_dir=.", "overrides=[]", "logger=none")
-_TELLS_NOTHING = ("seed", "trainer.enable_")
 
 
 @cache
@@ -27,7 +26,7 @@ def settings(*overrides: str) -> dict[str, Any]:
     GlobalHydra.instance().clear()
     assert isinstance(composed, dict)
     found = binding({str(key): value for key, value in composed.items()})
-    return {name: value for name, value in found.items() if not name.startswith(_TELLS_NOTHING)}
+    return {name: value for name, value in found.items() if name != "seed"}
 
 
 def differences(measured: dict[str, Any], *overrides: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import csv
 import json
 import re
 import shutil
-import threading
 from html import unescape
 
 import numpy as np
@@ -296,27 +295,3 @@ def test_which_file_the_weights_came_from(place, tmp_path):
     run = place.parent
     assert command.weights(run) == command.weights(run / "model") == run / "model" / "model.safetensors"
     assert command.weights(tmp_path / "a.ckpt") == tmp_path / "a.ckpt"
-
-
-def test_ctrl_c_says_nothing(tmp_path, monkeypatch, capsys):
-    made = make_bundle(tmp_path / "model", origin={"overrides": ["data.test_per_class=1"]})
-    monkeypatch.setattr(command.Study, "run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert command.main([str(made), "-o", str(tmp_path / "out"), "--device", "cpu"]) == 130
-    assert capsys.readouterr() == ("", "")
-
-
-def test_what_is_not_begun_when_it_ends_is_not_made():
-    began, end = [], threading.Event()
-
-    def make(part):
-        began.append(part)
-        if len(began) == 2:
-            end.wait(5)
-        return part
-
-    study = command.Study(predictor=None, tests=None, official=None, others=None, limit=None, seed=0, threads=1, batch_size=1)
-    batches = study._ahead(make, np.arange(9))
-    next(batches)
-    threading.Timer(0.1, end.set).start()
-    batches.close()
-    assert len(began) <= 2
