@@ -1,6 +1,5 @@
 """What the tests share: one cache, one thread, and the command line run inside the test's own process."""
 
-import gc
 import logging
 import os
 import runpy
@@ -10,14 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
-import yaml
+import quicker  # noqa: F401  before anything composes
 from running import LEFT_OUT, REPOSITORY, Ran
 
 from cifar_lit import cli  # noqa: F401  registers the resolvers that conf/train.yaml uses
-
-gc.set_threshold(50_000, 20, 50)  # there is little garbage, and to look for it takes a tenth of the time
-yaml.SafeLoader = yaml.CSafeLoader  # in C: a configuration is many files, and hundreds of tests compose one
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,6 +21,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread_one_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    import torch  # here, since the process that only hands tests out imports this file too
+
     torch.set_num_threads(1)  # the tests use the cores themselves
     shared = tmp_path_factory.getbasetemp()
     shared = shared.parent if os.environ.get("PYTEST_XDIST_WORKER") else shared
@@ -40,6 +37,8 @@ def _one_thread_one_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture
 def compiling_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """trainer.compile=true without what takes long: everything is done as with compiled code, by code that is not."""
+    import torch  # as above
+
     from cifar_lit.data import fixed_shape
     from cifar_lit.optim import muon
 

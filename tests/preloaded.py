@@ -10,10 +10,8 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 
-import yaml
+import quicker  # noqa: F401
 
-gc.set_threshold(50_000, 20, 50)  # as tests/conftest.py does
-yaml.SafeLoader = yaml.CSafeLoader
 _before = dict(os.environ)
 MODULES = (
     "train", "cifar_lit.experiment", "cifar_lit.augment.per_image", "cifar_lit.callbacks.prune", "cifar_lit.cli.sweepers",

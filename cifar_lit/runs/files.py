@@ -79,11 +79,18 @@ def read_overrides(run_dir: Path) -> list[str] | None:
     """What was typed to start a run, by its record or, where that is lost, its summary; None where neither says it."""
     import yaml  # slow to import, and not needed to read results
 
-    try:  # words only, for which the fast loader does: a sweep reads the records of all its jobs
-        overrides = yaml.load((run_dir / OVERRIDES).read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    try:
+        overrides = _words(run_dir / OVERRIDES)
     except (OSError, ValueError, yaml.YAMLError):
         overrides = (read_summary(run_dir) or {}).get("overrides")
     return [str(item) for item in overrides] if isinstance(overrides, list) else None
+
+
+def _words(path: Path) -> Any:
+    """What a YAML file says, where words are all that matters: for those the fast loader does. A sweep reads many."""
+    import yaml  # slow to import, as above
+
+    return yaml.load(path.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def is_of(run_dir: Path, overrides: list[str]) -> bool:
@@ -108,11 +115,11 @@ def read_config(run_dir: Path) -> dict[str, Any]:
 
     try:
         config = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
-        chosen = OmegaConf.load(run_dir / ".hydra" / "hydra.yaml")
+        chosen = _words(run_dir / ".hydra" / "hydra.yaml")["hydra"]["runtime"]["choices"]
     except OSError:
         return {}
     OmegaConf.resolve(config)
-    choices = {name: value for name, value in chosen.hydra.runtime.choices.items() if not name.startswith("hydra/")}
+    choices = {name: value for name, value in chosen.items() if not name.startswith("hydra/")}
     plain = OmegaConf.to_container(config)
     assert isinstance(plain, dict)
     return {"choices": choices, **plain}

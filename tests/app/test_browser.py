@@ -132,6 +132,7 @@ LUMINANCES = """element => {
 }"""
 
 
+@pytest.mark.parametrize("page", ["light", "dark"], indirect=True)  # a phone has the colours of a desk
 def test_text_stands_out_from_its_ground(page, served):
     choose(page, served.folder / "notes.png")
     page.wait_for_selector("#answer .refusal")
@@ -188,6 +189,7 @@ def test_pictures_are_dropped_one_at_a_time(page):
     assert len(labels(page)) == 5 and not page.locator("#refused").is_visible()
 
 
+@on_a_phone
 def test_examples_and_another_network(page, served):
     page.click("#examples button.gallery-item >> nth=0")
     assert labels(page) == [guess.label.replace("_", " ") for guess in Predictor(served.folder / "bundles" / "first")(picture(5))]
