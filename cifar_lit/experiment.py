@@ -229,7 +229,7 @@ class Experiment:
             "seed": self.seed,
             "test_time_flip": self.test_time_flip,
             "channels_last": trainer.channels_last,
-            "compiled_shapes": self.images.shapes() if trainer.compile else (),
+            "compiled_shapes": steps.shapes(trainer, self.images) if trainer.compile else (),
         }
         if not trainer.by_hand:
             return Task(**options)

@@ -1,6 +1,7 @@
-"""How many optimizer steps a run takes, which batches it trains on, and how many its evaluations have."""
+"""How many optimizer steps a run takes, which batches it sees, and how many its evaluations have."""
 
-from itertools import accumulate
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
 from math import ceil
 
 from cifar_lit.data.module import ImageData
@@ -53,16 +54,33 @@ def batches(trainer: Trainer, images: ImageData, epoch: int) -> list[int]:
 
 def alone(trainer: Trainer, images: ImageData) -> set[int | None]:
     """Pixels a side of the batches of one image that the run trains on, after `plan`; None: as the images are."""
-    constant = batches(trainer, images, 0) if images.batch_sizes is None else None
-    if constant is not None and 1 not in constant:
+    if images.batch_sizes is None and 1 not in batches(trainer, images, 0):
         return set()
-    found: set[int | None] = set()
+    return {pixels for length, pixels in _trained(trainer, images) if length == 1}
+
+
+def shapes(trainer: Trainer, images: ImageData) -> list[tuple[bool, int, int]]:
+    """Every shape of batch that the run will see, after `setup` of the images: in training or not, images, pixels a side."""
+    assert images.dataset is not None
+    size = images.dataset.train.images.shape[1]
+    found = {(True, length, pixels or size) for length, pixels in _trained(trainer, images)}
+    for name, loader in (("val", images.val_dataloader()), ("test", images.test_dataloader())):
+        limit, edges = getattr(trainer, f"limit_{name}_batches"), list(pairwise(loader.edges))
+        for start, end in edges[: limit if isinstance(limit, int) else int(limit * len(edges))]:
+            found.add((False, end - start, size))
+    return sorted(found, reverse=True)
+
+
+def _trained(trainer: Trainer, images: ImageData) -> Iterator[tuple[int, int | None]]:
+    """Images and pixels a side of each batch that the run trains on, after `plan`."""
+    own, left = _own(trainer, images), trainer.max_steps
     for epoch in range(ceil(images.epochs)):
-        lengths = batches(trainer, images, epoch) if constant is None else constant
+        lengths = batches(trainer, images, epoch)
+        if trainer.max_steps >= 0:
+            lengths = lengths[: left * trainer.accumulated]
+            left -= ceil(len(lengths) / trainer.accumulated)
         for length, before in zip(lengths, accumulate([0, *lengths]), strict=False):
-            if length == 1:
-                found.add(images.course.pixels(_own(trainer, images), epoch, before))
-    return found
+            yield length, images.course.pixels(own, epoch, before)
 
 
 def _own(trainer: Trainer, images: ImageData) -> int:

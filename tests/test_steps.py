@@ -3,9 +3,11 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 from data.test_module import data
 
 from cifar_lit import steps
+from cifar_lit.data.loaders import Place
 
 IMAGES = 48  # of data(), to train on
 
@@ -106,3 +108,32 @@ def test_batches_of_one_image_are_found(given, options, sides):
     lightning, images = trainer(**options), data(**given)
     steps.plan(lightning, images)
     assert steps.alone(lightning, images) == sides
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "training", "evaluated"),
+    [
+        ({"batch_size": 8}, {}, {(8, 8)}, {10, 2}),
+        ({"batch_size": 10}, {}, {(10, 8), (8, 8)}, {10, 2}),
+        ({"batch_size": 10}, {"limit_train_batches": 2}, {(10, 8)}, {10, 2}),
+        ({"batch_size": 10}, {"max_steps": 4}, {(10, 8)}, {10, 2}),
+        ({"batch_size": 10}, {"max_steps": 5}, {(10, 8), (8, 8)}, {10, 2}),
+        ({"batch_size": 10}, {"max_steps": 2, "accumulated": 2}, {(10, 8)}, {10, 2}),
+        ({"batch_size": 10}, {"max_steps": 3, "accumulated": 2}, {(10, 8), (8, 8)}, {10, 2}),
+        ({"batch_size": 8, "sizes": {0.0: 16, 0.5: 24}}, {}, {(8, 16), (8, 24)}, {10, 2}),
+        ({"batch_size": 8, "sizes": {0.0: 16, 0.5: 24}}, {"max_steps": 7}, {(8, 16), (8, 24)}, {10, 2}),
+        ({"batch_size": 8}, {"limit_val_batches": 1, "limit_test_batches": 0.5}, {(8, 8)}, {10}),
+        ({"batch_size": 8}, {"world_size": 2}, {(8, 8)}, {6, 10}),
+    ],
+)
+def test_shapes_are_those_that_come(given, options, training, evaluated):
+    lightning = trainer(**({"limit_val_batches": 1.0, "limit_test_batches": 1.0} | options))
+    images = data(eval_batch_size=10, **given)
+    images.check()
+    images.place = Place(torch.device("cpu"), 0, lightning.world_size)
+    images.setup()
+    steps.plan(lightning, images)
+    found = steps.shapes(lightning, images)
+    assert {shape[1:] for shape in found if shape[0]} == training
+    assert {shape[1:] for shape in found if not shape[0]} == {(count, 8) for count in evaluated}
+    assert len(found) == len(set(found))

@@ -3,7 +3,6 @@
 import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from itertools import pairwise
 from math import ceil
 
 import lightning as L
@@ -200,17 +199,3 @@ class ImageData(L.LightningDataModule, ABC):
     def _plain(self, split: Split) -> PlainLoader:
         batch_size = self._evaluated_at_once(self.place.device)
         return PlainLoader(split, self.normalize, batch_size, place=self.place, resident=self.chosen_engine == "device")
-
-    def shapes(self) -> list[tuple[bool, int, int]]:
-        """Every shape of batch that the run will see: in training or not, images, pixels a side."""
-        course, share = self.course, len(self.train.labels) // self.place.processes
-        size = self.train.images.shape[1]
-        training = set()
-        for epoch in range(ceil(self.epochs)):
-            seen = 0
-            for images in course.lengths(share, epoch):
-                training.add((True, images, course.pixels(share, epoch, seen) or size))
-                seen += images
-        loaders = (self.val_dataloader(), self.test_dataloader())
-        evaluated = {(False, end - start, size) for loader in loaders for start, end in pairwise(loader.edges)}
-        return sorted(training | evaluated, reverse=True)
