@@ -52,7 +52,7 @@ class Difference:
     """How far a recipe lies from another. paired: by common seeds; else by Welch's test.
 
     low, high, p: None where n is too small, or where all seeds differ by the same amount: a deviation of 0 is not known, but
-    too small for so few seeds to show.
+    too small for so few seeds to show. error, freedom: the standard error of the mean and its degrees of freedom; 0 likewise.
     """
 
     mean: float
@@ -61,6 +61,8 @@ class Difference:
     p: float | None
     n: int
     paired: bool
+    error: float = 0.0
+    freedom: float = 0.0
 
 
 def difference(one: Mapping[Any, float], other: Mapping[Any, float], level: float = LEVEL) -> Difference:
@@ -71,7 +73,8 @@ def difference(one: Mapping[Any, float], other: Mapping[Any, float], level: floa
         if gaps.low is None:
             return Difference(gaps.mean, None, None, None, len(common), True)
         test = stats.ttest_rel([one[seed] for seed in common], [other[seed] for seed in common])
-        return Difference(gaps.mean, gaps.low, gaps.high, float(test.pvalue), len(common), True)
+        error = (gaps.deviation or 0.0) / math.sqrt(len(common))
+        return Difference(gaps.mean, gaps.low, gaps.high, float(test.pvalue), len(common), True, error, len(common) - 1)
     first, second = list(one.values()), list(other.values())
     mean = float(np.mean(first) - np.mean(second))
     fewest = min(len(first), len(second))
@@ -79,7 +82,9 @@ def difference(one: Mapping[Any, float], other: Mapping[Any, float], level: floa
         return Difference(mean, None, None, None, fewest, False)
     test = stats.ttest_ind(first, second, equal_var=False)
     interval = test.confidence_interval(level)
-    return Difference(mean, float(interval.low), float(interval.high), float(test.pvalue), fewest, False)
+    error = math.sqrt(np.var(first, ddof=1) / len(first) + np.var(second, ddof=1) / len(second))
+    p, freedom = float(test.pvalue), float(test.df)
+    return Difference(mean, float(interval.low), float(interval.high), p, fewest, False, error, freedom)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -93,23 +98,29 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def detectable(deviation: float, n: int, level: float = LEVEL, power: float = POWER) -> float | None:
-    """The smallest mean difference that n paired differences of this deviation would show with this power; None for n < 2.
+def detectable(error: float, freedom: float, level: float = LEVEL, power: float = POWER) -> float:
+    """The smallest true difference that a two-sided t test of this standard error finds with this power.
 
-    deviation: of the differences. By the noncentral t distribution, two-sided.
+    By the noncentral t distribution. freedom: degrees of freedom, above 0: n - 1 of n pairs, Welch's of two samples.
     """
-    if n < 2:
-        return None
-    critical = stats.t.ppf((1 + level) / 2, n - 1)
+    critical = stats.t.ppf((1 + level) / 2, freedom)
 
     def missing(effect: float) -> float:
-        other_side = np.nan_to_num(stats.nct.cdf(-critical, n - 1, effect))  # scipy gives nan where it is next to nothing
-        return float(stats.nct.sf(critical, n - 1, effect) + other_side) - power
+        other_side = np.nan_to_num(stats.nct.cdf(-critical, freedom, effect))  # scipy gives nan where it is next to nothing
+        return float(stats.nct.sf(critical, freedom, effect) + other_side) - power
 
     highest = critical + 10.0
     while missing(highest) < 0:
         highest *= 2
-    return float(optimize.brentq(missing, 0.0, highest)) * deviation / math.sqrt(n)
+    return float(optimize.brentq(missing, 0.0, highest)) * error
+
+
+def welch_freedom(n: int) -> float:
+    """What Welch's test of two samples of n of one deviation has for degrees of freedom: 2n - 2, less what chance takes.
+
+    By simulation, `detectable` with these finds 80%, to 2 points, from two seeds each on.
+    """
+    return max(1.25, 2.0 * n - 3)
 
 
 def spread(groups: Sequence[Sequence[float]]) -> float | None:
@@ -118,6 +129,12 @@ def spread(groups: Sequence[Sequence[float]]) -> float | None:
     if freedom < 1:
         return None
     return math.sqrt(sum(float(np.var(group, ddof=1)) * (len(group) - 1) for group in groups if len(group) > 1) / freedom)
+
+
+def alike(groups: Sequence[Sequence[float]], level: float = 0.99) -> bool:
+    """Whether groups may have one deviation, so that theirs may be pooled (Bartlett, 1937): not, where it would surprise."""
+    repeated = [group for group in groups if len(group) > 1 and float(np.std(group)) > NEGLIGIBLE]
+    return len(repeated) < 2 or float(stats.bartlett(*repeated).pvalue) > 1 - level
 
 
 def variance_explained(configs: Sequence[Mapping[str, Any]], values: Sequence[float], names: Sequence[str]) -> dict[str, float]:

@@ -79,18 +79,39 @@ def test_holm():
 
 @pytest.mark.parametrize("n", [2, 3, 5, 20])
 def test_what_can_be_told_apart_is_told_apart_so_often(n):
-    effect = compare.detectable(1.0, n)
+    effect = compare.detectable(1 / math.sqrt(n), n - 1)
     rng = np.random.default_rng(n)
     samples = rng.normal(effect, 1.0, (20_000, n))
     p = stats.ttest_1samp(samples, 0.0, axis=1).pvalue
     assert np.mean(p < 0.05) == pytest.approx(0.80, abs=0.015)
-    assert compare.detectable(0.3, n) == pytest.approx(0.3 * effect)
+    assert compare.detectable(0.3 / math.sqrt(n), n - 1) == pytest.approx(0.3 * effect)
 
 
-def test_more_seeds_tell_more_and_one_tells_nothing():
-    found = [compare.detectable(1.0, n) for n in (2, 3, 5, 10, 100)]
+@pytest.mark.parametrize("n", [2, 3, 5, 10])
+def test_so_it_is_without_pairs(n):
+    effect = compare.detectable(math.sqrt(2 / n), compare.welch_freedom(n))
+    one, other = np.random.default_rng(n).normal([[[effect]], [[0.0]]], 1.0, (2, 20_000, n))
+    p = stats.ttest_ind(one, other, axis=1, equal_var=False).pvalue
+    assert np.mean(p < 0.05) == pytest.approx(0.80, abs=0.02)
+
+
+def test_more_seeds_tell_more():
+    found = [compare.detectable(1 / math.sqrt(n), n - 1) for n in (2, 3, 5, 10, 100)]
     assert found == sorted(found, reverse=True) and found[-1] == pytest.approx(2.8 / 10, rel=0.02)
-    assert compare.detectable(1.0, 1) is None
+
+
+def test_the_error_of_a_difference_is_that_of_its_interval():
+    paired = compare.difference({1: 0.70, 2: 0.68, 3: 0.71}, {1: 0.69, 2: 0.70, 3: 0.66})
+    unpaired = compare.difference({1: 0.70, 2: 0.68, 3: 0.71}, {4: 0.69, 5: 0.72})
+    assert paired.freedom == 2 and 1 < unpaired.freedom < 3
+    for found in (paired, unpaired):
+        assert found.high - found.mean == pytest.approx(stats.t.ppf(0.975, found.freedom) * found.error)
+
+
+def test_deviations_are_pooled_unless_one_stands_out():
+    steady = [[0.1, 0.2, 0.3], [0.5, 0.7, 0.6], [0.2, 0.21, 0.24]]
+    assert compare.alike(steady) and compare.alike(steady[:1]) and compare.alike([[1.0], [2.0, 2.0, 2.0]])
+    assert not compare.alike([*steady, [-9.0, 0.0, 12.0]])
 
 
 def test_spread_is_pooled():

@@ -12,32 +12,54 @@ CERTAIN = 1 - compare.LEVEL
 
 @dataclass(frozen=True)
 class Power:
-    """The smallest difference in test accuracy that n seeds show with 80% power, alone and among all comparisons (Bonferroni)."""
+    """What n seeds show with 80% power: the smallest difference in test accuracy, alone and among all comparisons (Bonferroni).
+
+    Each from lowest to highest, and one number where the comparisons share a deviation (of the difference in a seed). partly:
+    whether this is of the recipes that are compared seed by seed, and there are others.
+    """
 
     n: int
-    deviation: float
-    alone: float
-    among: float
+    partly: bool
+    deviation: tuple[float, float]
+    alone: tuple[float, float]
+    among: tuple[float, float]
     comparisons: int
 
 
 def power(board: Board) -> Power | None:
-    """By the deviation of the differences to the first recipe, pooled over recipes; None where no recipe has two seeds."""
-    best = by_seed(board.entries[0].recipe.runs, TEST)
-    others = [by_seed(entry.recipe.runs, TEST) for entry in board.entries[1:]]
-    paired = [[other[seed] - best[seed] for seed in other.keys() & best.keys()] for other in others]
-    sizes = [len(gaps) for gaps in paired if len(gaps) > 1]
-    deviation = compare.spread([gaps for gaps in paired if gaps])
-    if not sizes:  # seeds in common with none: two recipes deviate each on its own
-        sizes = [min(len(best), len(other)) for other in others if min(len(best), len(other)) > 1]
-        alone = compare.spread([list(values.values()) for values in [best, *others] if values])
-        deviation = None if alone is None else math.sqrt(2) * alone
-    if not sizes or deviation is None or deviation <= compare.NEGLIGIBLE:
+    """By the differences to the first recipe, pooled over the others where their deviations may be one; None without a test."""
+    tests = {entry.rank: entry.test for entry in board.entries[1:] if entry.test is not None and entry.test.p is not None}
+    if not tests:
         return None
-    n, comparisons = min(sizes), sum(entry.test is not None and entry.test.p is not None for entry in board.entries)
-    smallest = compare.detectable(deviation, n)
-    among = compare.detectable(deviation, n, level=1 - CERTAIN / max(1, comparisons))
-    return Power(n, deviation, smallest, among, comparisons) if smallest and among else None
+    samples = {entry.rank: by_seed(entry.recipe.runs, TEST) for entry in board.entries}
+    best = samples[1]
+    paired = any(test.paired for test in tests.values())
+    used = {rank: test for rank, test in tests.items() if test.paired == paired}
+    n = min(test.n for test in used.values())
+    if paired:
+        groups = [[samples[rank][seed] - best[seed] for seed in samples[rank].keys() & best.keys()] for rank in used]
+    else:
+        groups = [list(samples[rank].values()) for rank in (1, *used)]
+    pooled = compare.spread(groups)
+    if pooled is not None and compare.alike(groups):
+        deviation = pooled if paired else math.sqrt(2) * pooled
+        errors = [(deviation / math.sqrt(n), n - 1.0 if paired else compare.welch_freedom(n))]
+        deviations = [deviation]
+    else:
+        errors = [(test.error, test.freedom) for test in used.values()]
+        deviations = [test.error * math.sqrt(test.n) for test in used.values()]
+    alone = [compare.detectable(*error) for error in errors]
+    among = [compare.detectable(*error, level=_among(len(tests))) for error in errors]
+    return Power(n, len(used) < len(tests), _range(deviations), _range(alone), _range(among), len(tests))
+
+
+def _range(values: list[float]) -> tuple[float, float]:
+    return min(values), max(values)
+
+
+def _among(comparisons: int) -> float:
+    """The level of one of so many comparisons (Bonferroni)."""
+    return 1 - CERTAIN / comparisons
 
 
 def sentences(board: Board) -> list[str]:
@@ -58,7 +80,7 @@ def sentences(board: Board) -> list[str]:
         why = f"{why[0].upper()}{why[1:]}"
         said.append(f"{why}: no interval and no test can be given, and the order may be luck. Run more, such as seed=1,2,3.")
         return said
-    said.append(_second(board.entries[1], known))
+    said.append(_second(board.entries[1], known.comparisons if known else 1))
     behind = [entry for entry in tested if (entry.p_test or 0) < CERTAIN and entry.test and entry.test.mean < 0]
     ahead = [entry for entry in tested if (entry.p_test or 0) < CERTAIN and entry.test and entry.test.mean > 0]
     level = len(tested) - len(behind) - len(ahead)
@@ -71,12 +93,13 @@ def sentences(board: Board) -> list[str]:
         names = listed([f"#{entry.rank}" for entry in ahead])
         said.append(f"{names}: ahead of #1 on the test images. The order is by validation accuracy, and is not changed by that.")
     if known:
-        words = (
-            f"Power: with {several(known.n, 'seed')} and a deviation of {percent(known.deviation)} points between differences,"
-        )
-        words += f" {_size(known.alone)} between two recipes are found four times in five"
+        several_deviations = known.deviation[0] < known.deviation[1]
+        spread = "deviations" if several_deviations else "a deviation"
+        words = f"Power: with {several(known.n, 'seed')} and {spread} of {_from_to(known.deviation)}"
+        words += f" between differences{' paired by seed' if known.partly else ''},"
+        words += f" {_from_to(known.alone)} between two recipes are found four times in five"
         if known.comparisons > 1:
-            words += f"; {_size(known.among)} where it must stand among {known.comparisons} comparisons (Bonferroni)"
+            words += f"; {_from_to(known.among)} where it must stand among {known.comparisons} comparisons (Bonferroni)"
         said.append(words + ".")
     untested = len(board.entries) - 1 - len(tested)
     if untested:
@@ -115,17 +138,23 @@ def _size(difference: float) -> str:
     return f"{percent(difference)} points" if difference < 1 else "more than all there is, 100 points"
 
 
-def _second(second: Entry, known: Power | None) -> str:
+def _from_to(sizes: tuple[float, float]) -> str:
+    low, high = sizes
+    return _size(high) if low == high else f"{percent(low)} to {_size(high)}"
+
+
+def _second(second: Entry, comparisons: int) -> str:
     gap = second.test
     if gap is None or gap.p is None or gap.low is None or gap.high is None:
         return f"#1 and #2 cannot be tested against each other: {_why_not(second)}."
     pair = f"#1 and #2 ({plain(brief(second.label))})"
     how = "paired by seed" if gap.paired else "unpaired: no two seeds in common"
-    tested = f", {equals(second.p_test)} corrected for {known.comparisons} comparisons" if known and known.comparisons > 1 else ""
+    tested = f", {equals(second.p_test)} corrected for {comparisons} comparisons" if comparisons > 1 else ""
     about = f"95%: {points(-gap.high)} to {points(-gap.low)}, {equals(gap.p)}{tested}, {several(gap.n, 'seed')}, {how}"
     if (second.p_test or 0) < CERTAIN:
         side = "ahead of" if gap.mean < 0 else "behind"
         by = points(abs(gap.mean)).lstrip("+")
         return f"#1 is {side} #2 ({plain(brief(second.label))}) by {by} points of test accuracy ({about})."
     words = f"No difference between {pair} that {several(gap.n, 'seed')} can show: {points(-gap.mean)} points ({about})"
-    return words + (f"; the smallest one that they could is {_size(known.among)}." if known else ".")
+    smallest = compare.detectable(gap.error, gap.freedom, level=_among(comparisons))
+    return f"{words}; the smallest one that they could, four times in five, is {_size(smallest)}."
