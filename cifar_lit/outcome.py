@@ -105,6 +105,8 @@ def measure(
     }
     assert task.confusion is not None
     summary["test/images"] = int(task.confusion.sum())  # fewer than there are, where trainer.limit_test_batches says so
+    if task.images_held_out is not None:
+        summary["val/images"] = task.images_held_out  # likewise
     if row.get("train/acc") is not None:
         summary["gap"] = summary["train/acc"] - summary["test/acc"]
     if trainer.is_global_zero:

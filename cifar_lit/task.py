@@ -77,6 +77,7 @@ class Task(L.LightningModule):
         self.training_tally, self.validation_tally = Tally(), Tally()
         self.held_out, self.evaluation = Evaluation(), Evaluation(superclass_of)
         self.temperature: float | None = None
+        self.images_held_out: int | None = None
         self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
         self.confusion: Tensor | None = None
         self.compiled_shapes = tuple(compiled_shapes)
@@ -162,6 +163,7 @@ class Task(L.LightningModule):
 
     def on_predict_epoch_end(self) -> None:
         logits, labels = self.held_out.compute()
+        self.images_held_out = len(labels)
         self.temperature = fit_temperature(logits, labels) if logits.isfinite().all() else None
 
     def on_test_epoch_start(self) -> None:

@@ -85,6 +85,20 @@ def test_runs_of_one_recipe_differ_in_their_seeds(tmp_path):
     assert alone.label == "e"
 
 
+def test_a_whole_number_is_one_recipe_however_it_was_typed(tmp_path):
+    for seed, (dropout, batch) in enumerate([(0, 125), (0.0, 125.0), (0.5, 125), (0, 125)]):
+        finished(tmp_path / str(seed), seed=seed, config={"model.dropout": dropout, "data.batch_size": batch, "loud": False})
+    found = runs.recipes(runs.collect([tmp_path])[0])
+    assert [(one.label, [row.seed for row in one.runs]) for one in found] == [
+        ("model.dropout=0", [0, 1, 3]),
+        ("model.dropout=0.5", [2]),
+    ]
+    assert found[0].settings == {"model.dropout": 0, "data.batch_size": 125, "loud": False}
+    typed, default = (runs.settings({"model": {"dropout": value}, "loud": True}) for value in (0, 0.0))
+    assert json.dumps(typed) == json.dumps(default) and typed["loud"] is True
+    assert runs.settings({"lr": 1e300})["lr"] == 1e300
+
+
 def test_where_a_run_lies_sets_no_recipe_apart(tmp_path):
     """Older summaries name it, where pruning was told of it."""
     for seed in range(3):

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow  # trains
 SUMMARY_KEYS = {
     "schema", "status", "experiment", "overrides", "seed", "params", "epochs", "steps", "train_seconds",
     "images_per_second", "device", "precision", "validation", "train/acc", "val/acc", "test/acc", "test/acc5", "test/f1",
-    "test/acc_superclass", "test/ece", "test/recall", "test/images", "gap", "git", "versions", "data_fingerprint",
+    "test/acc_superclass", "test/ece", "test/recall", "test/images", "val/images", "gap", "git", "versions", "data_fingerprint",
     *runs.OBJECTIVES,
 }  # fmt: skip
 
@@ -43,6 +43,7 @@ def test_what_a_run_leaves_behind(train):
     summary = json.loads((ran.folder / "summary.json").read_text())
     assert summary.keys() >= SUMMARY_KEYS
     assert (summary["status"], summary["epochs"], summary["steps"], summary["validation"]) == ("finished", 2, 20, "holdout")
+    assert (summary["val/images"], summary["test/images"]) == (100, 200)
     assert summary["gap"] == pytest.approx(summary["train/acc"] - summary["test/acc"])
     rows = runs.read_metrics(ran.folder)
     assert [tuple(row) for row in rows] == [COLUMNS, COLUMNS]

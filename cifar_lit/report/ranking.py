@@ -1,7 +1,7 @@
 """Rankings: which runs may be compared, in what order, and how far each recipe is from the first.
 
-One ranking holds runs on the same data and the same test images, tested in the same way. Runs that watched the test images are
-ranked among themselves. Only finished runs with a score are ranked; the others are given back with a reason.
+One ranking holds runs on the same data, with the same images held out and tested, in the same way. Runs that watched the test
+images are ranked among themselves. Only finished runs with a score are ranked; the others are given back with a reason.
 """
 
 import json
@@ -30,14 +30,16 @@ COLUMNS = (VALIDATION, TEST, "test/acc5", "train/acc", "gap", "train_seconds", "
 class Kind:
     """What runs must share to be compared.
 
-    evaluated: which weights were tested, where that is a choice by looking at the test images; else empty. fingerprint: of
-    the images; empty where it was not recorded, and in a ranking where those of all runs on `data` are the same.
+    images: how many were tested. held_out: how many training images the validation was of; 0 where that was of the test
+    images. evaluated: which weights were tested, where that is a choice by looking at the test images; else empty.
+    fingerprint: of the images; empty where it was not recorded, and in a ranking where those of all runs on `data` are the same.
     """
 
     watched: bool
     data: str
     images: int
     flip: bool
+    held_out: int = 0
     evaluated: str = ""
     fingerprint: str = ""
 
@@ -62,7 +64,8 @@ class Kind:
         flip = ", each averaged with its mirror image" if self.flip else ""
         weights = ", weights of the best epoch" if self.evaluated == "best" else ""
         which = f" (images {self.fingerprint[:8]})" if self.fingerprint else ""
-        return f"{self.data}{which}, {self.images:,} test images{flip}{weights}"
+        held_out = f", {self.held_out:,} held out" if self.held_out else ""
+        return f"{self.data}{which}{held_out}, {self.images:,} test images{flip}{weights}"
 
 
 @dataclass(frozen=True)
@@ -178,16 +181,21 @@ def why_not(run: Run) -> str | None:
 
 def kind_of(run: Run) -> Kind:
     """The ranking that a run belongs to."""
-    images = run.values.get("test/images", 0)
     return Kind(
         watched=run.watched,
         data=run.facts.get("data", "unknown data"),
-        images=int(images) if math.isfinite(images) else 0,
+        images=_count(run.values.get("test/images")),
+        # Summaries of earlier versions do not say how many there were; then it was all that were held out.
+        held_out=0 if run.watched else _count(run.values.get("val/images", run.settings.get("data.val_size"))),
         # A flag is neither a number nor a word of a summary; the settings have it as the run was tested.
         flip=run.settings.get("test_time_flip") in (True, "true", "True"),
         evaluated=run.facts.get("evaluated", "") if run.watched else "",
         fingerprint=run.facts.get("data_fingerprint", ""),
     )
+
+
+def _count(value: Any) -> int:
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
 
 
 def rank(rows: Iterable[Run], top: int = 8) -> tuple[list[Board], list[tuple[Run, str]]]:

@@ -12,6 +12,7 @@ from cifar_lit.runs.files import NOT_IDENTITY, SCHEMA, STATUSES, SUMMARY, find, 
 
 # What differs between runs of one recipe, or only says where and how they were carried out.
 _NOT_SETTINGS = ("seed", "name", "overrides", "resume", "objective", "params", "git", "data.root", "data.download")
+_EXACT = 2**53  # from here on a float is no longer one whole number
 _NOT_RECIPE = ("logger", "choices.logger", "choices.callbacks/", "callbacks.progress_bar")
 
 
@@ -26,7 +27,7 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
             for key, item in value.items():
                 walk(item, f"{name}.{key}" if name else str(key))
         elif value is not None or name not in flat:  # `mix: null` says less than the option `none` that was chosen
-            flat[name.removeprefix("choices.")] = value
+            flat[name.removeprefix("choices.")] = _whole(value)
 
     walk(config, "")
     return flat
@@ -43,6 +44,11 @@ def as_tested(recipe: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]
     flip, weights = summary.get("test_time_flip"), summary.get("evaluated")
     told = {"test_time_flip": flip} if isinstance(flip, bool) else {}
     return recipe | told | ({"evaluate": weights} if isinstance(weights, str) else {})
+
+
+def _whole(value: Any) -> Any:
+    """A number that was typed as 0 and stands as 0.0 elsewhere is one number, and one recipe."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT else value
 
 
 def _too_long(value: Any) -> bool:
@@ -121,7 +127,8 @@ def _row(path: Path) -> Run | Broken:
             else []
         )
         recipe = {name.lstrip("+~"): value for name, _, value in pairs}
-    recipe = {name: value for name, value in completed(recipe).items() if _is_setting(name)}  # older ones name the directory
+    # Older ones name the directory.
+    recipe = {name: _whole(value) for name, value in completed(recipe).items() if _is_setting(name)}
     absurd = next((name for name, value in (*summary.items(), *recipe.items()) if _too_long(value)), None)
     if absurd is not None:
         return Broken(path, f"{SUMMARY}: {str(absurd)[:40]} is a number too large for anything to be computed with")

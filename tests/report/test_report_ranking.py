@@ -46,12 +46,22 @@ def test_watched_runs_are_never_in_a_ranking_with_held_out_ones(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "other", [{"data": "synthetic"}, {"test/images": 500}, {"config": {"test_time_flip": True}}], ids=["data", "images", "flip"]
+    "other",
+    [
+        {"data": "synthetic"},
+        {"test/images": 500},
+        {"config": {"test_time_flip": True}},
+        {"val/images": 40_000},
+        {"settings": {"data.val_size": 4_000}},
+    ],
+    ids=["data", "images", "flip", "held out", "held out, of an earlier version"],
 )
 def test_what_is_tested_differently_is_ranked_apart(tmp_path, other):
     make_run(tmp_path / "a", seed=1)
     make_run(tmp_path / "b", seed=2, **other)
-    assert sorted(len(board.runs) for board in boards(tmp_path)[0]) == [1, 1]
+    found = boards(tmp_path)[0]
+    assert sorted(len(board.runs) for board in found) == [1, 1]
+    assert len({board.kind.where for board in found}) == 2
 
 
 def test_a_run_is_what_its_summary_says_of_the_test_not_what_it_was_begun_as(tmp_path):
