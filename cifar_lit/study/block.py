@@ -56,8 +56,10 @@ class Block:
 
     @cached_property
     def order(self) -> list[Any]:
-        """The recipes, the highest mean first."""
-        return sorted(self.values, key=lambda name: -self.means[name])
+        """The recipes, the highest mean first: where seeds are missing, as if all had run all, by what each seed adds."""
+        _, _, adds = self._fit
+        mean = {name: self.means[name] - float(np.mean([adds[seed] for seed in own])) for name, own in self.values.items()}
+        return sorted(self.values, key=lambda name: -mean[name])
 
     @cached_property
     def erratic(self) -> list[Any]:
@@ -69,8 +71,8 @@ class Block:
         return [name for name, deviation in spread.items() if deviation > _ERRATIC * middle > compare.NEGLIGIBLE]
 
     @cached_property
-    def _fit(self) -> tuple[float, int]:
-        """Sum of squares that recipes and seeds leave, and its degrees of freedom."""
+    def _fit(self) -> tuple[float, int, dict[Any, float]]:
+        """Sum of squares that recipes and seeds leave, its degrees of freedom, and what each seed adds: 0 where none can say."""
         pooled = [name for name in self.values if name not in self.erratic]
         rows = [(name, seed, value) for name in pooled for seed, value in self.values[name].items()]
         seeds = sorted({str(seed) for _, seed, _ in rows})
@@ -79,7 +81,11 @@ class Block:
         )
         sample = np.array([value for _, _, value in rows])
         weights, _, rank, _ = np.linalg.lstsq(matrix, sample, rcond=None)
-        return float(((sample - matrix @ weights) ** 2).sum()), len(rows) - int(rank)
+        adds = {seed: 0.0 for own in self.values.values() for seed in own}
+        if rank == matrix.shape[1]:  # every two recipes share seeds, or share them with others that do
+            found = dict(zip(seeds[1:], weights[len(pooled) :], strict=True))
+            adds |= {seed: float(found.get(str(seed), 0.0)) for seed in adds}
+        return float(((sample - matrix @ weights) ** 2).sum()), len(rows) - int(rank), adds
 
     @property
     def freedom(self) -> int:
@@ -92,7 +98,7 @@ class Block:
 
         None where no recipe has two seeds, or where all recipes differ by the same amounts in every seed.
         """
-        left, freedom = self._fit
+        left, freedom, _ = self._fit
         found = math.sqrt(left / freedom) if freedom > 0 else 0.0
         return found if found > compare.NEGLIGIBLE else None
 
@@ -102,20 +108,20 @@ class Block:
         return _critical(len(self.values), self.freedom)
 
     def gap(self, one: Any, other: Any) -> Gap:
-        """one - other: over the seeds that both have where they share two, else between their means."""
-        if {one, other} & set(self.erratic):
-            pairs = len(self.values) * (len(self.values) - 1) // 2
-            found = compare.difference(self.values[one], self.values[other], 1 - (1 - LEVEL) / pairs)
-            return Gap(found.mean, found.low, found.high)
+        """one - other over the seeds that both have; where that is none, or one is erratic, by their own seeds alone.
+
+        Means over different seeds differ by what the seeds add, too, of which the pooled deviation knows nothing.
+        """
         first, second = self.values[one], self.values[other]
         common = sorted(first.keys() & second.keys(), key=str)
-        if len(common) > 1:
-            mean, scale = float(np.mean([first[seed] - second[seed] for seed in common])), 2 / len(common)
-        else:
-            mean, scale = self.means[one] - self.means[other], 1 / len(first) + 1 / len(second)
+        if {one, other} & set(self.erratic) or not common:
+            pairs = len(self.values) * (len(self.values) - 1) // 2
+            found = compare.difference(first, second, 1 - (1 - LEVEL) / pairs)
+            return Gap(found.mean, found.low, found.high)
+        mean = float(np.mean([first[seed] - second[seed] for seed in common]))
         if self.deviation is None:
             return Gap(mean, None, None)
-        half = self._critical * self.deviation * math.sqrt(scale)
+        half = self._critical * self.deviation * math.sqrt(2 / len(common))
         return Gap(mean, mean - half, mean + half)
 
     @cached_property

@@ -1,5 +1,8 @@
 """Comparing recipes over common seeds: by hand, against scipy, and by the rate of false alarms and of finds."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -56,7 +59,7 @@ def test_what_can_be_seen_is_seen_four_times_in_five():
     sizes = [drawn(rng, 4, 3).detectable() for _ in range(20)]
     # The deviation is measured, and so is off; in the mean of the squares it is 1.
     unit = Block({level: dict.fromkeys(range(3), 0.0) for level in range(4)})
-    unit.__dict__["_fit"] = (6.0, 6)
+    unit.__dict__["_fit"] = (6.0, 6, {})
     effect = unit.detectable()
     assert np.median(sizes) == pytest.approx(effect, rel=0.3)
     found = sum(block.gap(0, 1).low > 0 for block in (drawn(rng, 4, 3, first=effect) for _ in range(150)))
@@ -82,6 +85,32 @@ def test_differences_that_are_the_same_in_every_seed_tell_nothing():
     assert block.alike == ["a", "c", "b"]
     level = {name: {seed: 0.1 * (name + 1) + 1e-17 * seed for seed in range(3)} for name in range(3)}
     assert Block({**level, "one": {0: 0.3, 1: 0.31, 2: 0.32}}).erratic == []
+
+
+def test_a_recipe_with_few_seeds_is_compared_in_these():
+    """Not by its mean over them: these are good seeds, or bad ones, for all."""
+    seeds = {0: 0.00, 1: 0.05, 2: -0.05}
+    full = {name: {s: 0.5 + level + add + 0.001 * ((3 * s + n) % 4) for s, add in seeds.items()}
+            for n, (name, level) in enumerate({"a": 0.02, "b": 0.01, "c": 0.0}.items())}  # fmt: skip
+    block = Block({**full, "lucky": {1: full["a"][1] - 0.01}, "unlucky": {2: full["a"][2] + 0.01}})
+    assert block.means["lucky"] > block.means["a"] > block.means["unlucky"]
+    assert block.gap("lucky", "a").mean == pytest.approx(-0.01) and block.gap("unlucky", "a").mean == pytest.approx(0.01)
+    assert block.order[0] == "unlucky" and block.order.index("a") < block.order.index("lucky")
+    full_width, one = block.gap("a", "b"), block.gap("a", "lucky")
+    assert one.high - one.low == pytest.approx(math.sqrt(3) * (full_width.high - full_width.low))
+    welch = block.gap("lucky", "unlucky")  # no seed in common, and one each
+    assert (welch.low, welch.high) == (None, None)
+
+
+def test_missing_seeds_give_no_more_false_alarms():
+    """Seeds that differ three times as much as chance, four equal levels of which one has a single seed."""
+    rng, wrong, tries = np.random.default_rng(0), 0, 300
+    for _ in range(tries):
+        add = 3 * rng.standard_normal(3)
+        values = {level: {seed: add[seed] + rng.standard_normal() for seed in range(3 if level else 1)} for level in range(4)}
+        block = Block(values)
+        wrong += any(block.gap(one, other).told for one, other in itertools.combinations(values, 2))
+    assert wrong / tries < 0.08
 
 
 def test_seeds_that_are_missing():
