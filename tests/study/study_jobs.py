@@ -9,6 +9,11 @@ from cifar_lit.study.found import FACTORS
 
 HEAD = "epoch,step,train/loss,train/acc,val/loss,val/acc,val/acc5,lr,seconds,images_per_second"
 
+# Accuracies of the sensitivity study by its settings: the batch size matters most.
+GRID = {
+    (b, d, c): 0.3 + 0.05 * (b == 125) - 0.02 * (d == 0.01) for b in (125, 500) for d in (0.0, 0.0001, 0.01) for c in (None, 0.1)
+}
+
 
 def job(folder: Path, study: str, values: Sequence[Any], seed: int, acc: float | None, **facts: Any) -> Path:
     """A run directory; without an accuracy, one of a run that failed. curve: shares of acc by epoch; settings: others."""

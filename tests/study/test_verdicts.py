@@ -4,13 +4,12 @@ import csv
 import json
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from study.study_jobs import job
+from study.study_jobs import GRID, job
 
 from cifar_lit import runs
 from cifar_lit.study import found, optimizer, sensitivity
@@ -57,46 +56,6 @@ def test_a_best_rate_at_the_edge(study_of):
 def test_one_seed_says_nothing(study_of):
     text = said(study_of("learning_rate", {0.1: 0.4, 0.01: 0.3}, seeds=1))
     assert "No recipe has two seeds" in text and "could not have been seen" not in text and "Best range" not in text
-
-
-GRID = {
-    (b, d, c): 0.3 + 0.05 * (b == 125) - 0.02 * (d == 0.01) for b in (125, 500) for d in (0.0, 0.0001, 0.01) for c in (None, 0.1)
-}
-
-
-def test_sensitivity_finds_the_setting_that_matters(study_of):
-    folder = study_of("sensitivity", GRID)
-    text = said(folder)
-    assert "What matters most is the batch size" in text
-    assert re.search(r"Best combination: batch 125 decay (0|0\.0001) clip", text)
-    shares = {row["setting"]: float(row["share"]) for row in table(folder / "study" / "importance.csv")}
-    means = np.array([*GRID.values()])
-    batch = np.array([key[0] == 125 for key in GRID])
-    by_hand = (
-        sum(half.size * (half.mean() - means.mean()) ** 2 for half in (means[batch], means[~batch]))
-        / ((means - means.mean()) ** 2).sum()
-    )
-    assert shares["data.batch_size"] == pytest.approx(by_hand, abs=0.03)
-    assert shares["trainer.gradient_clip_val"] < 0.01 and shares["only together"] < 0.02
-    assert len(table(folder / "study" / "grid.csv")) == 12
-
-
-def test_settings_that_act_together_are_seen(study_of):
-    means = {(b, d, 0.1): 0.3 + 0.05 * ((b == 125) == (d == 0.0)) for b in (125, 500) for d in (0.0, 0.01)}
-    strand = found.read(study_of("sensitivity", means)).strands[0]
-    assert sensitivity.together(strand) > 0.95
-    assert all(item.share < 0.05 for item in sensitivity.shares(strand))
-
-
-def test_of_too_few_runs_it_is_not_said_what_matters(study_of):
-    means = {(b, d, None): 0.3 + 0.05 * (b == 125) for b in (125, 500) for d in (0.0, 0.01)}
-    (strand,) = found.read(study_of("sensitivity", means)).strands
-    assert {item.low for item in sensitivity.shares(strand)} == {None}
-    assert "Each seed has too few runs to tell from chance which matters most." in sensitivity.verdict(strand)[0]
-    few = replace(strand, levels=strand.levels[:2])
-    assert not sensitivity.shares(few) and "6 runs are too few to say how much each setting matters." in sensitivity.verdict(few)
-    once = [replace(level, runs=level.runs[:1]) for level in strand.levels[1:]]
-    assert sensitivity.together(replace(strand, levels=(strand.levels[0], *once))) is None
 
 
 def test_chance_is_not_taken_for_acting_together(study_of):
@@ -199,11 +158,6 @@ def test_seeds_that_agree_to_the_last_digit_tell_nothing(study_of):
     assert "All differences are the same in every seed" in text
     for false in ("No recipe has two seeds", "Best range", "Behind", "ahead of", "could not have been seen"):
         assert false not in text
-
-
-def test_settings_whose_seeds_agree_are_not_said_to_matter(study_of):
-    text = said(study_of("sensitivity", GRID, noise=0.0))
-    assert "The seeds do not differ" in text and "What matters most is" not in text
 
 
 def test_runs_on_other_images_are_no_seeds_of_one_level(study_of):
