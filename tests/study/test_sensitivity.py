@@ -39,7 +39,7 @@ def test_what_matters_most_is_seldom_said_of_equals():
         levels = []
         for batch, decay, clip in itertools.product((125, 500), (0.0, 0.0001, 0.01), (None, 0.1)):
             scores = 0.3 + 0.01 * (batch == 125) + 0.0106 * (decay == 0.01) + 0.005 * rng.standard_normal(3)
-            rows = [Run(path=Path(str(seed)), status="finished", seed=seed, values={"val/acc": float(score)})
+            rows = [Run(path=Path(str(seed)), status="finished", seed=seed, values=dict.fromkeys(("val/acc", "test/acc"), score))
                     for seed, score in enumerate(scores)]  # fmt: skip
             levels.append(found.Level(f"{batch} {decay} {clip}", (batch, decay, clip), tuple(rows)))
         strand = found.Strand(Kind(False, "cifar100", 1, False), tuple(levels), found.FACTORS["sensitivity"])
