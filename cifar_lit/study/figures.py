@@ -10,6 +10,7 @@ from cifar_lit.report import draw, history
 from cifar_lit.report.draw import Drawn
 from cifar_lit.report.figures import rows as rowed
 from cifar_lit.report.words import plain, points
+from cifar_lit.study import words
 from cifar_lit.study.block import Block
 from cifar_lit.study.found import Level, Strand
 
@@ -48,8 +49,9 @@ def curve_columns(names: Sequence[str]) -> tuple[str, ...]:
     return ("level", "epoch", *(f"{name} {part}" for name in names for part in ("mean", "low", "high", "n")))
 
 
-def learning(strand: Strand, title: str) -> Drawn | None:
-    """Validation accuracy against the epoch, a line a level."""
+def learning(strand: Strand, by: str) -> Drawn | None:
+    """The accuracy that levels are chosen by against the epoch, a line a level. by: what levels are, for the title."""
+    title = f"{words.measured(strand).capitalize()} by {by}"
     levels = strand.levels[:_TALL]
     columns = 2 if max(len(level.label) for level in levels) <= 26 else 1
     with draw.style():
@@ -57,7 +59,7 @@ def learning(strand: Strand, title: str) -> Drawn | None:
         lines = [curve(axes, level, index, "val/acc") for index, level in enumerate(levels)]
         if not any(len(line.get_xdata()) for line in lines):
             return None
-        axes.set_ylabel("validation accuracy (%)" if not strand.kind.watched else "test accuracy (%)")
+        axes.set_ylabel(f"{words.measured(strand)} (%)")
         draw.whole_epochs(axes)
         draw.keys(figure, lines, [plain(level.label, 54) for level in levels], columns)
         caption = "Lines: means over seeds; bands: from the lowest seed to the highest."

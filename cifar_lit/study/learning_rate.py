@@ -43,7 +43,7 @@ def _neighbours(rates: list[str], place: int) -> str:
 
 def drawn(strand: Strand) -> list[Drawn | None]:
     """Accuracy against the rate, and the learning curves."""
-    return [_rates(strand), figures.learning(strand, "Validation accuracy by learning rate")]
+    return [_rates(strand), figures.learning(strand, "learning rate")]
 
 
 def _rates(strand: Strand) -> Drawn:
@@ -56,7 +56,8 @@ def _rates(strand: Strand) -> Drawn:
     with draw.style():
         figure, axes = draw.sheet(title, legend=2)
         lines: list[Any] = []
-        for index, (name, label) in enumerate((("val/acc", "validation"), ("test/acc", "test, beside it"))):
+        both = (("val/acc", "validation"), ("test/acc", "test, beside it"))
+        for index, (name, label) in enumerate((("test/acc", "test, watched"),) if strand.kind.watched else both):
             samples = [level.of(name) for level in levels]
             lines += axes.plot(
                 places, [100 * np.mean(list(sample.values())) for sample in samples], label=label, **draw.look(index)

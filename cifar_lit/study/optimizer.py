@@ -102,11 +102,11 @@ def _took(found: Sequence[tuple[float, float]]) -> str:
 
 def drawn(strand: Strand) -> list[Drawn | None]:
     """Accuracy against epochs and against seconds, with the goal; and a table of the times."""
-    return [figures.learning(strand, "Validation accuracy by optimizer"), _clock(strand)]
+    return [figures.learning(strand, "optimizer"), _clock(strand)]
 
 
 def _clock(strand: Strand) -> Drawn | None:
-    title = "Validation accuracy against training time"
+    title = f"{words.measured(strand).capitalize()} against training time"
     target = goal(strand)
     place = history.METRICS.index("val/acc")
     rows: list[list[Any]] = []

@@ -12,7 +12,7 @@ from PIL import Image
 from study.study_jobs import GRID, job
 
 from cifar_lit import runs
-from cifar_lit.study import found, optimizer, sensitivity
+from cifar_lit.study import found, learning_rate, optimizer, sensitivity
 from cifar_lit.study.conclude import conclude, main
 
 
@@ -208,6 +208,15 @@ def test_watched_runs_are_called_so(study_of):
     text = said(study_of("learning_rate", {0.1: 0.4, 0.01: 0.3}, of=facts))
     assert "% test accuracy" in text and "The test images were watched while training" in text
     assert "had no part in the choice" not in text
+
+
+@pytest.mark.parametrize(("study", "levels"), [("learning_rate", (0.1, 0.01)), ("optimizer", ("sgd", "adam"))])
+def test_figures_of_watched_runs_do_not_speak_of_validation(study_of, study, levels):
+    folder = study_of(study, dict(zip(levels, (0.4, 0.3), strict=True)), of={key: {"validation": "test"} for key in levels})
+    (strand,) = found.read(folder).strands
+    for figure in {"learning_rate": learning_rate, "optimizer": optimizer}[study].drawn(strand):
+        written = f"{figure.title} {figure.svg} {figure.caption}".lower()
+        assert "accuracy" in figure.svg and "validation" not in written and "val/acc" not in written
 
 
 @pytest.mark.parametrize("study", sorted(found.FACTORS))
