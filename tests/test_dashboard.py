@@ -182,7 +182,7 @@ def filters(spec: Any) -> list[dict[str, Any]]:
 
 def test_kinds_are_never_ranked_together():
     held_out, watched, report = specs()
-    alike = {"status": "finished", "data": "cifar100", "test_time_flip": False}
+    alike = {"status": "finished", "data": "cifar100", "test_time_flip": False, "test/images": 10_000}
     kinds = [{"data.validation": "holdout"} | alike, {"data.validation": "test"} | alike | {"evaluated": "last"}]
     assert [filters(held_out), filters(watched)] == [[kind] for kind in kinds]
     found = filters(report)
@@ -201,6 +201,7 @@ def test_what_people_compare():
         assert shown >= {
             "config:choices.value.model", "config:choices.value.optimizer", "config:optimizer.value.lr", "config:seed.value",
             "summary:val/acc", "summary:test/acc", "summary:gap", "summary:train_seconds",
+            "summary:val/images", "summary:test/images", "summary:data_fingerprint",
         }  # fmt: skip
         lines = {panel["config"]["metrics"][0]: panel["config"] for panel in drawn(view) if "Line" in panel["viewType"]}
         assert set(lines) >= {"val/acc", "val/loss", "train/acc", "lr"}

@@ -8,7 +8,7 @@ from wandb_workspaces.reports.v2.interface import PanelTypes
 RECIPE = "recipe"  # one name for all seeds of a recipe: cifar_lit.logger.recipe
 TABLES = ("per_class", "confused_pairs", "calibration")  # cifar_lit.logger.findings_tables
 # What the table of runs shows, beside a run's name and its state.
-SUMMARY_COLUMNS = ("val/acc", "test/acc", "gap", "train_seconds", "data_fingerprint")
+SUMMARY_COLUMNS = ("val/acc", "test/acc", "gap", "train_seconds", "val/images", "test/images", "data_fingerprint")
 CONFIG_COLUMNS = (
     "choices.model", "choices.optimizer", "choices.scheduler", "optimizer.lr", "choices.augment", "choices.mix", "choices.data",
     "data.batch_size", "trainer.max_epochs", "seed",
