@@ -248,6 +248,7 @@ def test_other_images_have_views_of_their_own():
     for view, name in zip(specs(data="synthetic"), named, strict=True):
         assert view["name"] == f"{name}, synthetic", "a push does not write over the views of CIFAR-100"
         assert {only["data"] for only in filters(view)} == {"synthetic"}
+        assert all("test/images" not in only for only in filters(view)), "which may be any number"
 
 
 def test_panels_of_a_report_do_not_lie_on_each_other():
