@@ -38,7 +38,8 @@ def policy(name: str) -> Policy:
 
 def run_batched(policy: Policy, images: torch.Tensor, batch: int, seed: int) -> None:
     """One epoch over images (N, 3, H, W) uint8."""
-    draws = policy.draw(len(images), SIZE, torch.Generator().manual_seed(seed))
+    mirrored = torch.rand(len(images)) < 0.5  # whose turn it is, where flips alternate
+    draws = policy.draw(len(images), SIZE, torch.Generator().manual_seed(seed), mirrored)
     noise = torch.Generator().manual_seed(seed + 1)
     for indices in torch.randperm(len(images)).split(batch):
         NORMALIZE(policy.apply(images.index_select(0, indices), policy.rows(draws, indices), noise))

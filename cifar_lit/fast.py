@@ -58,6 +58,9 @@ class FastTask(Task):
             self.cycled = Cycled(self.raw)
         super().on_train_start()
 
+    def on_train_end(self) -> None:
+        self.graphed.forget()
+
     def _compile(self) -> None:
         super()._compile()
         if not self.holds_graphs:

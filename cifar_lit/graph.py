@@ -48,11 +48,17 @@ class Graphed:
             return self._aside(lambda: self.function(**fixed, **constants))
         else:
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            # Of this thread alone: one that pins the next batches in memory meanwhile does not spoil the recording.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self.outputs[place] = self.function(**fixed, **constants)
             self.graphs[place] = graph
             graph.replay()  # recording does not run it
         return self.outputs[place]
+
+    def forget(self) -> None:
+        """Let go of all graphs and their memory. A collector that found them during another recording would spoil it."""
+        for kept in (self.calls, self.inputs, self.outputs, self.graphs):
+            kept.clear()
 
     @staticmethod
     def _aside(call: Callable[[], Outputs]) -> Outputs:

@@ -22,6 +22,7 @@ from cifar_lit.seeding import numpy_generator, reseed
 
 log = logging.getLogger(__name__)
 
+_MOST_COMPILED = 4096  # pieces of code of one function: torch keeps 8, and a job of a sweep may need several of its own
 Shape = tuple[bool, int, int]  # of a batch: in training or not, images, pixels a side
 Batch = tuple[Tensor, Tensor]  # images (N, 3, H, W) float32, normalised; labels (N,) int64
 
@@ -228,7 +229,9 @@ class Task(L.LightningModule):
 
     def _compile(self) -> None:
         """Compile for every shape, by a batch of zeros; nothing of it is left in the weights."""
-        torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+        # Both count over all jobs of a sweep in one process; beyond them torch would go on without compiling.
+        for limit in ("recompile_limit", "accumulated_recompile_limit"):
+            setattr(torch._dynamo.config, limit, max(_MOST_COMPILED, getattr(torch._dynamo.config, limit)))
         kept = {name: tensor.clone() for name, tensor in self.net.state_dict().items()}
         try:
             for training, images, pixels in self.compiled_shapes:

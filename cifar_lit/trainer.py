@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
@@ -47,14 +48,18 @@ _BY_HAND = ("bf16-mixed", "32-true")  # of the others some scale gradients, and 
 
 
 def resolve_precision(precision: str | int, accelerator: str) -> str:
-    """`auto` -> 16-mixed on CUDA and 32-true elsewhere; `fastest` -> bf16-mixed where that is fast, else 32-true.
+    """`auto` -> 16-mixed on CUDA and 32-true elsewhere; `fastest` -> bf16-mixed where the device computes in it, else 32-true.
 
     Raises ValueError for what is known to go wrong.
     """
     if precision == "auto":
         return "16-mixed" if accelerator == "cuda" else "32-true"
     if precision == "fastest":
-        return "bf16-mixed" if accelerator == "cuda" or (accelerator == "cpu" and computes_bfloat16()) else "32-true"
+        if accelerator == "cuda":
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)  # cards before Ampere only emulate it
+        else:
+            fast = accelerator == "cpu" and computes_bfloat16()
+        return "bf16-mixed" if fast else "32-true"
     name = _PRECISIONS.get(str(precision), str(precision))
     if name == "16-mixed" and accelerator == "cpu":
         raise ValueError(f"trainer.precision={precision} needs a GPU; on the CPU use 32-true, or bf16-mixed")

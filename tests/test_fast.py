@@ -64,8 +64,11 @@ def test_the_same_weights_as_the_plain_task(options, train):
 
 
 @pytest.mark.slow
-def test_killed_and_resumed(train, monkeypatch):
-    options = [*TINY, "trainer=fast", LINEAR, "callbacks=ema"]
+@pytest.mark.parametrize("ahead", [False, True], ids=["recorded on the way", "recorded before training"])
+def test_killed_and_resumed(train, monkeypatch, compiling_nothing, ahead):
+    options = [*TINY, "trainer=fast", LINEAR, "callbacks=ema", f"trainer.compile={str(ahead).lower()}"]
+    if ahead:
+        monkeypatch.setattr(FastTask, "holds_graphs", property(lambda self: self.graph))
     whole = train(*options, folder="whole")
     original = FastTask.on_train_epoch_start
 
@@ -125,7 +128,7 @@ def test_what_is_recorded_before_training_leaves_nothing_behind(options, train, 
     tiny = ANY_MODEL if "model=speednet_small" in options else TINY
     plain = train(*tiny, *options, "trainer=fast", *EXACT, folder="plain")
     monkeypatch.setattr(FastTask, "holds_graphs", property(lambda self: self.graph))
-    ahead = []
+    ahead, tasks = [], []
     record = FastTask._record
 
     def watched(self, batches):
@@ -133,11 +136,13 @@ def test_what_is_recorded_before_training_leaves_nothing_behind(options, train, 
         self.graphed.function = lambda **batch: ahead.append(batch["pixels"]) or step(**batch)
         record(self, batches)
         self.graphed.function = step
+        tasks.append(self)
 
     monkeypatch.setattr(FastTask, "_record", watched)
     recorded = train(*tiny, *options, "trainer=fast", *EXACT, "trainer.compile=true", folder="recorded")
     assert plain.code == recorded.code == 0, plain.err + recorded.err
     assert_alike(plain.folder, recorded.folder)
+    assert all(not task.graphed.inputs for task in tasks), "graphs and their memory are let go of"
     assert set(ahead) == (set() if "+optimizer.dampening=0.1" in options else {16, 24} if "data.sizes" in options[-1] else {None})
 
 
@@ -156,6 +161,9 @@ def test_network_and_loss_compiled_give_the_weights_of_the_plain_task_to_roundin
         assert ran.code == 0, ran.err
         graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
     assert graphs[0] > 0 and graphs[1] == graphs[0]
+    assert (
+        torch._dynamo.config.recompile_limit >= 4096 <= torch._dynamo.config.accumulated_recompile_limit
+    )  # of all jobs of a sweep
     first, second = (checkpoint.read(plain.folder.parent / name / "checkpoints" / "best.ckpt") for name in ("first", "second"))
     expected = checkpoint.read(plain.folder / "checkpoints" / "best.ckpt")["state_dict"]
     assert first["state_dict"].keys() == expected.keys(), "no `_orig_mod.` in them"
@@ -195,8 +203,12 @@ def test_what_compiled_before_the_compiler_failed_leaves_nothing(train, monkeypa
     assert_alike(plain.folder, ran.folder)
 
 
-def test_precision():
-    assert resolve_precision("fastest", "cuda") == "bf16-mixed"
+def test_precision(monkeypatch):
+    for computes, name in ((True, "bf16-mixed"), (False, "32-true")):  # the latter before Ampere, which emulates it
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda including_emulation=True, own=computes: including_emulation or own
+        )
+        assert resolve_precision("fastest", "cuda") == name
     assert resolve_precision("fastest", "mps") == "32-true"
     assert resolve_precision("fastest", "cpu") == ("bf16-mixed" if computes_bfloat16() else "32-true")
     assert [resolve_precision(name, "cuda") for name in (16, "bf16", 32)] == ["16-mixed", "bf16-mixed", "32-true"]

@@ -28,6 +28,13 @@ def test_every_shape_and_key_has_tensors_of_its_own():
     assert len(graphed.inputs) == len(seen) == 3
 
 
+def test_what_is_forgotten_is_free():
+    graphed = Graphed(lambda x: (x,))
+    graphed(0, {"x": torch.zeros(3)})
+    graphed.forget()
+    assert not (graphed.inputs or graphed.outputs or graphed.graphs or graphed.calls)
+
+
 def test_the_memory_format_is_kept():
     graphed = Graphed(lambda x: (x.is_contiguous(memory_format=torch.channels_last),))
     for _ in range(2):
