@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,12 +16,32 @@ class DataMissing(DataError):
     """Nothing is there, and it could not be, or was not to be, downloaded."""
 
 
+class _Part:
+    """Some images of an array (N, H, W, 3), by their places: read when they are asked for, so that a memory map stays one."""
+
+    def __init__(self, images: np.ndarray, places: np.ndarray) -> None:
+        self.images, self.places = images, places
+        self.shape = (len(places), *images.shape[1:])
+        self.nbytes = len(places) * images[0].nbytes
+
+    def __getitem__(self, which: Any) -> np.ndarray:
+        return self.images[self.places[which]]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)  # a copy in any case
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """`images` (N, H, W, 3) uint8, usually a read-only memory map; `labels` (N,) int64."""
 
     images: np.ndarray
     labels: np.ndarray
+
+    def part(self, places: np.ndarray) -> Split:
+        """The images at some places, not copied."""
+        taken = cast(np.ndarray, _Part(self.images, places))  # as far as loaders use one
+        return Split(taken, self.labels[places])
 
 
 @dataclass(frozen=True, eq=False)

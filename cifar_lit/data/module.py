@@ -138,7 +138,7 @@ class ImageData(L.LightningDataModule, ABC):
         self.train, self.validate = dataset.train, dataset.test
         if self.validation == "holdout":
             kept, held = holdout(dataset.train.labels, self.val_size)
-            self.train, self.validate = (Split(dataset.train.images[i], dataset.train.labels[i]) for i in (kept, held))
+            self.train, self.validate = (dataset.train.part(places) for places in (kept, held))
         self.chosen_engine = self._choose_engine()
 
     def _choose_engine(self) -> str:

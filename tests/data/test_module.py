@@ -80,6 +80,16 @@ def ready(**options):
     return images
 
 
+def test_what_is_held_out_is_not_copied():
+    images = ready(val_size=12)
+    train, whole = images.train.images, images.dataset.train.images
+    assert train.shape == (48, 8, 8, 3) and train.nbytes == 48 * 192 and np.shares_memory(train[0], whole)
+    kept = np.flatnonzero((whole[:, None] == train[np.arange(48)]).all((2, 3, 4)).any(1))
+    assert np.array_equal(train[10:20], whole[kept[10:20]]) and np.array_equal(images.train.labels, kept % 4)
+    held = images.validate.images[:]
+    assert len(held) == 12 and not (whole[kept][:, None] == held).all((2, 3, 4)).any()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
