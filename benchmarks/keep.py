@@ -19,8 +19,8 @@ _KEPT = (
     "overrides", "status", "seed", "steps", "validation", "train/acc", "val/acc", "val/loss", "train_seconds", "device", "git",
 )  # fmt: skip
 _KEPT_OF_REPEATS = (
-    "epochs", "params", "precision", "images_per_second", "prepare_seconds", "compile_seconds", "fit_seconds", "evaluated",
-    "test_time_flip", "test/acc", "test/acc5", "test/acc_superclass", "test/ece", "gap",
+    "epochs", "params", "precision", "images_per_second", "prepare_seconds", "compile_seconds", "trained_seconds", "fit_seconds",
+    "evaluated", "test_time_flip", "test/acc", "test/acc5", "test/acc_superclass", "test/ece", "gap",
 )  # fmt: skip
 
 

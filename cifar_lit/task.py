@@ -83,6 +83,7 @@ class Task(L.LightningModule):
         self.confusion: Tensor | None = None
         self.compiled_shapes = tuple(compiled_shapes)
         self.compile_seconds = 0.0
+        self.trained_at: float | None = None  # when the last step of the latest epoch was done
         self.training_began = 0.0
         if compiled_shapes:
             for module in (self.net, self.loss):  # in place: torch.compile(net) would put `_orig_mod.` into every key
@@ -120,7 +121,8 @@ class Task(L.LightningModule):
         if not (self.trainer.is_last_batch or self.trainer.should_stop):
             return
         means = self.training_tally.compute()  # waits for the device: the clock is read after it
-        seconds = time.perf_counter() - self.epoch_started
+        self.trained_at = time.perf_counter()
+        seconds = self.trained_at - self.epoch_started
         if not math.isfinite(means["loss"]) and not self.diverged:
             self.diverged = True
             log.warning(

@@ -12,7 +12,16 @@ from cifar_lit.cli.errors import UsageError
 
 FILE = "seeds.json"
 # Over what the seeds are summed up: name in seeds.json -> key of summary.json
-_SCORES = ("test/acc", "val/acc", "train/acc", "prepare_seconds", "compile_seconds", "train_seconds", "fit_seconds")
+_SCORES = (
+    "test/acc",
+    "val/acc",
+    "train/acc",
+    "prepare_seconds",
+    "compile_seconds",
+    "train_seconds",
+    "trained_seconds",
+    "fit_seconds",
+)
 
 
 def expanded(arguments: list[str]) -> list[str]:
