@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from report.fake_runs import make_run, sweep
+from report.read_back import drawn, held_out, metrics, table
 
-from cifar_lit.report import draw, write
-from cifar_lit.report.draw import GROUND, INK, ON_DARK, PALETTE, Drawn
+from cifar_lit.report import write
+from cifar_lit.report.draw import INK
 from cifar_lit.report.figures import calibration
 from cifar_lit.runs import records
 
@@ -21,31 +21,6 @@ pytestmark = pytest.mark.slow
 
 ALWAYS = {"scores", "seconds", "overview", "gap", "classes", "superclasses", "confusions", "calibration", "mistakes",
           "curve-val-acc", "curve-train-acc", "curve-val-loss", "curve-train-loss", "curve-lr"}  # fmt: skip
-
-
-def table(out: Path, name: str) -> list[dict[str, str]]:
-    with open(out / "figures" / f"{name}.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def held_out(root: Path) -> dict[str, list[tuple[Path, dict]]]:
-    """Finished held-out runs by the label that the sweep's settings give."""
-    found: dict[str, list[tuple[Path, dict]]] = {}
-    for path in sorted((root / "sweep").iterdir()):
-        summary = json.loads((path / "summary.json").read_text())
-        config = summary["config"]
-        label = " ".join(f"{name}={config[name]}" for name in ("optimizer", "optimizer.lr", "augment"))
-        found.setdefault(label, []).append((path, summary))
-    return found
-
-
-def metrics(path: Path) -> list[dict[str, float]]:
-    with open(path / "metrics.csv", newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-
-
-def drawn(contents) -> list[Drawn]:
-    return [one for part in contents.parts for section in part.sections.values() for one in section if isinstance(one, Drawn)]
 
 
 def test_every_figure_has_its_files_and_what_it_needs(written):
@@ -59,15 +34,6 @@ def test_every_figure_has_its_files_and_what_it_needs(written):
             assert image.convert("RGB").getpixel((2, image.height - 2)) == (255, 255, 255)  # white, for papers
         assert (out / "figures" / f"{one.table}.csv").exists()
         assert one.title and one.caption.endswith((".", ")"))
-
-
-def test_axes_have_names_and_units(written):
-    for one in drawn(written[2]):
-        text = re.sub(r"<[^>]*>", " ", one.svg)
-        unitless = one.name.endswith(("lr", "parallel", "mistakes"))  # said in the caption
-        assert unitless or re.search(r"\((%|s|min|h|nats|points)\)", text), one.name
-        if "-curve-" in one.name:
-            assert "epoch" in text
 
 
 def test_curves_are_the_means_of_the_runs(written):
@@ -207,26 +173,6 @@ def test_parallel_coordinates_hold_each_recipes_settings(written):
         config = held_out(root)[row["recipe"]][0][1]["config"]
         assert {name: row[name] for name in ("optimizer", "augment")} == {name: config[name] for name in ("optimizer", "augment")}
         assert float(row["optimizer.lr"]) == config["optimizer.lr"]
-
-
-def luminance(colour: str) -> float:
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-@pytest.mark.parametrize(("colours", "ground"), [(PALETTE, "#ffffff"), (ON_DARK, "#14171a")])
-def test_colours_can_be_seen_on_their_ground(colours, ground):
-    assert ground in Path(draw.__file__).with_name("style.css").read_text()
-    for colour in colours:
-        light, dark = sorted((luminance(colour), luminance(ground)), reverse=True)
-        assert (light + 0.05) / (dark + 0.05) >= 3, colour
-
-
-def test_nothing_relies_on_colour_alone():
-    looks = [draw.look(index) for index in range(16)]
-    without = [(look["marker"], look["markerfacecolor"] == GROUND) for look in looks]
-    assert len(set(without)) == 16
 
 
 def test_figures_follow_the_page(written):

@@ -24,7 +24,7 @@ def draw_all(subject: Subject) -> list[Drawn | str]:
     draw.title_at(figure, title)
     figure.text(0.08 / draw.WIDTH, 1 - 0.27 / 4.9, draw.plain(draw.brief(subject.best.label), 64), fontsize=8, va="top")
     panels = figure.subplots(2, 2).flat
-    figure.subplots_adjust(left=0.115, right=0.975, top=0.86, bottom=0.145, hspace=0.42, wspace=0.30)
+    figure.subplots_adjust(left=0.13, right=0.975, top=0.88, bottom=0.145, hspace=0.22, wspace=0.42)
     accuracy, loss, rate, gap = panels
     train, tested = {"color": draw.PALETTE[1], "linestyle": "--"}, {"color": draw.PALETTE[0], "linestyle": "-"}
     shown: list[Any] = []
@@ -46,7 +46,7 @@ def draw_all(subject: Subject) -> list[Drawn | str]:
     for axes, words in (
         (accuracy, "accuracy (%)"), (loss, "loss (nats)"), (rate, "learning rate"), (gap, f"train less {seen} (points)"),
     ):  # fmt: skip
-        axes.set_title(words, fontsize=8.5, fontweight="normal")
+        axes.set_ylabel(words)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         axes.set_xlim(left=1 - 0.02 * (axes.get_xlim()[1] - 1))  # epochs count from 1
         if axes in (rate, gap):

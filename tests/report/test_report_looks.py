@@ -1,0 +1,45 @@
+"""How the figures of a report look: names and units on every axis, colours that can be seen, and nothing told by colour alone."""
+
+from pathlib import Path
+
+import pytest
+from figure_checks import check_axes, check_without_colour
+from report.read_back import drawn
+
+from cifar_lit.report import draw
+from cifar_lit.report.draw import ON_DARK, PALETTE
+
+pytestmark = pytest.mark.slow
+
+VARIED = ("optimizer", "optimizer.lr", "augment")  # settings, by their names
+
+
+def test_axes_have_names_and_units(written, kept):
+    assert kept.keys() == {one.name for one in drawn(written[2])}
+    for figure in kept.values():
+        check_axes(figure, *VARIED)
+    [parallel] = kept["held-out-parallel"].axes
+    assert [label.get_text() for label in parallel.get_xticklabels()][-1] == "score (%)"
+
+
+def test_nothing_relies_on_colour_alone(written, kept):
+    for figure in kept.values():
+        check_without_colour(figure)
+    for name, figure in kept.items():
+        if "held-out-curve" in name:
+            [legend] = figure.legends
+            assert len(legend.texts) == len(figure.axes[0].get_lines()) == 8
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize(("colours", "ground"), [(PALETTE, "#ffffff"), (ON_DARK, "#14171a")])
+def test_colours_can_be_seen_on_their_ground(colours, ground):
+    assert ground in Path(draw.__file__).with_name("style.css").read_text()
+    for colour in colours:
+        light, dark = sorted((luminance(colour), luminance(ground)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 3, colour
