@@ -72,12 +72,11 @@ def drawn(strand: Strand) -> list[Drawn | None]:
     if len(strand.scores.values) < 2:
         return []
     found: list[Drawn | None] = [
-        figures.differences("accuracy", f"Change in {seen}", "points", strand.scores, whole, caption),
+        figures.differences("accuracy", f"Change in {seen}", f"change in {seen} (points)", strand.scores, whole, caption),
     ]
     gaps = strand.block("gap")
     if whole in gaps.values:
         title = "Change in the train-test gap"
-        found.append(
-            figures.differences("gap", title, "points; to the right: knows its training images better", gaps, whole, caption)
-        )
+        caption += " To the right: knows its training images better."
+        found.append(figures.differences("gap", title, "change in the train-test gap (points)", gaps, whole, caption))
     return found

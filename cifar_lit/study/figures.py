@@ -67,7 +67,7 @@ def learning(strand: Strand, by: str) -> Drawn | None:
         return draw.finish("curves", figure, title, caption, curve_columns(names), curve_rows(levels, names))
 
 
-def differences(name: str, title: str, unit: str, block: Block, reference: str, caption: str) -> Drawn:
+def differences(name: str, title: str, label: str, block: Block, reference: str, caption: str) -> Drawn:
     """How far every level lies from one of them, with intervals."""
     others = [level for level in block.order if level != reference]
     with draw.style():
@@ -88,7 +88,7 @@ def differences(name: str, title: str, unit: str, block: Block, reference: str, 
             )
             bounds = ["" if bound is None else bound for bound in (gap.low, gap.high)]
             table.append([level, block.means[level], len(block.values[level]), gap.mean, *bounds])
-        axes.set_xlabel(unit)
+        axes.set_xlabel(label)
         axes.margins(x=0.06)
         columns = ("level", "mean", "seeds", f"difference to {reference}", "low", "high")
         return draw.finish(name, figure, title, caption, columns, table)
