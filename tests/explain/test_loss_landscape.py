@@ -1,10 +1,12 @@
 """The loss landscape: directions as in the paper, the network left alone, and a command that goes on where it was stopped."""
 
+import copy
 import csv
 
 import numpy as np
 import pytest
 import torch
+from figure_checks import check_axes
 from PIL import Image
 from torch.nn import functional as F
 
@@ -105,6 +107,33 @@ def test_the_command(bundle_of, tmp_path, capsys):
     assert not list(out.glob("*.part"))
 
 
+def test_numbers_are_of_the_weights_moved_by_hand(bundle_of, tmp_path, monkeypatch):
+    """w + a d1 + b d2 on the same images, at places where the two directions cannot be taken for each other."""
+    began, real = [], Probe.__init__
+    monkeypatch.setattr(Probe, "__init__", lambda self, *given: (began.append(given), real(self, *given))[1])
+    figures = []
+    monkeypatch.setattr(loss_landscape.draw, "write", lambda figure, path: (figures.append(figure), path)[1])
+    assert main([str(bundle_of(resnet8)), "--what", "loss_landscape", *SMALL, "--seed", "3", "-o", str(tmp_path)]) == 0
+    names = ("network", "first direction", "second direction")
+    table = {tuple(row[name] for name in names): row for row in rows(tmp_path / "loss_landscape.csv")}
+    for name, (net, seed, images, labels) in zip(landscape.NETS, began, strict=True):
+        along, across = (landscape.direction(net, seed, number) for number in (0, 1))
+        assert (seed, len(images)) == (3, 20)
+        for first, second in ((1, 0), (0, 1), (-1, 1)):
+            moved = copy.deepcopy(net)
+            with torch.no_grad():
+                for key, weight in moved.named_parameters():
+                    weight.add_(first * along[key] + second * across[key] if key in along else 0.0)
+                logits = moved(images)
+            row = table[name, str(first), str(second)]
+            assert float(row["loss"]) == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-4)
+            assert float(row["acc"]) == pytest.approx(float((logits.argmax(1) == labels).float().mean()))
+            assert float(row["loss"]) != pytest.approx(float(table[name, str(second), str(first)]["loss"]), rel=1e-3)
+    assert len(figures) == 2
+    for figure in figures:
+        check_axes(figure)
+
+
 @pytest.mark.slow
 def test_a_stopped_command_goes_on_and_comes_to_the_same(bundle_of, tmp_path, capsys, monkeypatch):
     bundle = str(bundle_of(resnet8))
@@ -182,6 +211,15 @@ def test_both_networks_are_on_one_scale():
         (mesh.norm.vmin, mesh.norm.vmax) for axes in figure.axes for mesh in axes.collections if getattr(mesh, "filled", False)
     }
     assert scales == {(0.5, 100.0)}
+
+
+def test_the_first_direction_is_drawn_from_left_to_right():
+    loss = np.broadcast_to(np.linspace(1, 9, 5), (2, 5, 5))  # rises along the columns of the grid alone
+    grid = landscape.Grid("", np.linspace(-1, 1, 5), loss, loss / 10)
+    for figure in (loss_landscape._losses(grid, "a network"), loss_landscape._accuracies(grid, "a network")):
+        lines = [one for axes in figure.axes for one in axes.collections if getattr(one, "filled", True) is False]
+        upright = [path.vertices for contours in lines for path in contours.get_paths() if len(path.vertices)]
+        assert len(lines) == 2 and upright and all(np.ptp(line[:, 0]) < 1e-6 for line in upright)
 
 
 @pytest.mark.parametrize(
