@@ -77,6 +77,7 @@ def draw(record: dict[str, Any]) -> list[Drawn]:
     )
     for name, measure in (record["ood"] or {"measures": {}})["measures"].items():
         words = f"{MEASURES[name].capitalize()} of test images and of the other images."
+        words += " It is the log of the sum of exp(logits)." if name == "energy" else ""
         made.append(_drawn(f"ood_{name}", "ood", words, lambda figure, name=name, m=measure: _histogram(figure, name, m)))
     return made
 
@@ -161,7 +162,7 @@ def _histogram(figure: Figure, name: str, measure: dict[str, Any]) -> None:
         shares = [100 * count / total for count in measure[key]]
         axes.stairs(shares, edges, fill=True, color=colour, alpha=0.25)
         axes.stairs(shares, edges, color=colour, linewidth=1.6, linestyle=dashes, label=f"{label} ({total:,})")
-    unit = "" if name == "max_softmax" else " (log of the sum of exp(logits))"
+    unit = "" if name == "max_softmax" else " (nats)"
     axes.set(title=f"AUROC {100 * measure['auroc']:.1f}%", xlabel=MEASURES[name] + unit, ylabel="share of the images (%)")
     _finish(axes)
 

@@ -184,19 +184,6 @@ def test_the_page_says_what_it_is_and_needs_nothing(page):
     assert "#010203" not in page and "currentColor" in page and "prefers-color-scheme: dark" in page
 
 
-def test_a_sample_repeats_itself(place, tmp_path):
-    numbers = []
-    for name in ("one", "other"):
-        arguments = [str(place.parent), "--limit", "20", "-o", str(tmp_path / name), "--device", "cpu"]
-        assert command.main(arguments) == 0
-        numbers.append(json.loads((tmp_path / name / files.NUMBERS).read_text()))
-    assert numbers[0]["images"] == numbers[0]["limit"] == 20
-    assert "a sample of 20 test images, by class" in (tmp_path / "one" / files.PAGE).read_text()
-    for key in ("clean", "corruptions", "mean", "reliability"):
-        assert numbers[0][key] == numbers[1][key]
-    assert numbers[0]["ood"] is None and not (tmp_path / "one" / "ood.csv").exists()
-
-
 def test_without_a_temperature_there_is_no_after(tmp_path):
     made = make_bundle(tmp_path / "model", temperature=None, origin={"overrides": ["data.test_per_class=1"]})
     assert command.main([str(made), "-o", str(tmp_path / "out"), "--limit", "20", "--device", "cpu"]) == 0
