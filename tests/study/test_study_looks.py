@@ -9,8 +9,8 @@ MEANS = {
     "learning_rate": {0.1: 0.3, 0.03: 0.31, 0.01: 0.2},
     "sensitivity": {(b, d, c): 0.3 + 0.05 * (b == 125) for b in (125, 500) for d in (0.0, 0.01) for c in (None, 0.1)},
     "augmentation": {"ablation/all": 0.3, "ablation/no_crop": 0.3001, "none": 0.2},
-    "optimizer": {name: 0.2 + 0.01 * place for place, name in enumerate("abcdefghij")},
-    "schedule": {name: 0.2 + 0.01 * place for place, name in enumerate("abcdefghij")},
+    "optimizer": {name: 0.2 + 0.01 * place for place, name in enumerate("abcdefghijklmnop")},
+    "schedule": {name: 0.2 + 0.01 * place for place, name in enumerate("abcdefghijklmnop")},
 }
 NAMES = ("weight decay", "batch size", "seconds of training")  # a unit is in the last two names, or none
 BY_COLOUR = ("rates",)  # its bars of single seeds have the colour of their line, and nothing else of it
