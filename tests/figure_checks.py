@@ -37,7 +37,8 @@ def keeping(figures: dict) -> Iterator[None]:
 def check_axes(figure, *names: str) -> None:
     """Every axis with numbers has a label of its own, of a known unit or of what has none; names: more of the latter."""
     for axes in figure.axes:
-        for which in "xyz" if axes.axison else "":
+        shown = getattr(axes, "_axis3don", axes.axison)  # of a surface matplotlib keeps it elsewhere
+        for which in "xyz" if shown else "":
             axis = getattr(axes, f"{which}axis", None)
             label = axis.get_label_text() if axis else ""
             if not label and axis and _numbers(axis):
