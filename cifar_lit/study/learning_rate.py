@@ -63,10 +63,8 @@ def _rates(strand: Strand) -> Drawn:
                 places, [100 * np.mean(list(sample.values())) for sample in samples], label=label, **draw.look(index)
             )
             for place, level, sample in zip(places, levels, samples, strict=True):
-                colour = draw.PALETTE[index]
-                axes.plot(
-                    [place] * len(sample), [100 * value for value in sample.values()], "_", color=colour, markersize=9, alpha=0.8
-                )
+                mark: dict[str, Any] = {"color": draw.PALETTE[index], "alpha": 0.8, "markersize": 9 if index == 0 else 5}
+                axes.plot([place] * len(sample), [100 * value for value in sample.values()], "_x"[index], **mark)
                 rows += [[level.label, name, seed if isinstance(seed, int) else "", value] for seed, value in sample.items()]
         alike = [place for place, level in zip(places, levels, strict=True) if level.label in strand.scores.alike]
         told = strand.scores.deviation is not None and len(alike) < len(levels)
@@ -82,5 +80,6 @@ def _rates(strand: Strand) -> Drawn:
         axes.set(xlabel="peak learning rate", ylabel="accuracy (%)")
         draw.keys(figure, lines, [str(line.get_label()) for line in lines], 2)
         best = strand.scores.order[0]
-        caption = f"Lines: means over seeds; bars: single seeds. The best is {best} ({percent(strand.scores.means[best])}%)."
+        caption = "Lines: means over seeds; bars and crosses: single seeds."
+        caption += f" The best is {best} ({percent(strand.scores.means[best])}%)."
         return draw.finish("rates", figure, title, caption, ("learning rate", "measure", "seed", "value"), rows)

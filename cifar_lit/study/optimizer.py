@@ -123,7 +123,7 @@ def _clock(strand: Strand) -> Drawn | None:
         if not rows:
             return None
         lines.append(axes.axhline(100 * target, color=draw.QUIET, linewidth=1, label=f"{percent(target)}%, timed to"))
-        axes.set(xlabel="seconds of training", ylabel="accuracy (%)")
+        axes.set(xlabel="training time (s)", ylabel="accuracy (%)")
         axes.set_xlim(left=0)
         draw.keys(figure, lines, [str(line.get_label()) for line in lines], 2)
         caption = "A line a seed. Seconds are of this machine, and of whatever else it did."

@@ -225,7 +225,7 @@ def _maps(strand: Strand) -> Drawn:
                           fontweight="bold" if value == high else "normal")  # fmt: skip
             axes.set_xticks(np.arange(len(columns)) + 0.5, columns)
             axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
-            axes.set_ylabel(NAMES[strand.factors[0]])
+            axes.set_ylabel(f"{NAMES[strand.factors[0]]} (images)")
             if panel == len(panels) - 1:
                 axes.set_xlabel(NAMES[strand.factors[1]])
             axes.set_title(f"{NAMES[strand.factors[2]]}: {name}", fontsize=8.5, fontweight="normal")
