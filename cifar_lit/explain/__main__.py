@@ -27,11 +27,11 @@ STUDIES = {
     "confusions": Study(confusions.run, "the classes that are most often confused", ("top",)),
     "filters": Study(filters.run, "the first layer's filters, and images as layers see them", ("images", "seed")),
     "loss_landscape": Study(
-        loss_landscape.run, "the loss around its weights, trained and untrained", ("images", "seed", "points", "span")
+        loss_landscape.run, "the loss around its weights, trained and untrained", ("images", "seed", "budget", "points", "span")
     ),
     "stride_padding": Study(stride_padding.run, "what stride and padding do to a feature map", ("images", "seed")),
 }
-_OPTIONS = ("images", "label", "top", "seed", "points", "span")
+_OPTIONS = ("images", "label", "top", "seed", "budget", "points", "span")
 _TYPED = {"span": "range"}  # what an option is typed as, where that would hide a name of Python's
 
 
@@ -52,7 +52,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--label", metavar="NAME", help="the class to explain (default: the predicted one)")
     parser.add_argument("--top", type=int, metavar="N", help="pairs of classes to draw, 1 to 30 (default: 8)")
     parser.add_argument("--seed", type=int, metavar="N", help="decides which test images are drawn (default: 0)")
-    parser.add_argument("--points", type=int, metavar="N", help="points along each direction, odd, 3 to 201 (default: 21)")
+    parser.add_argument(
+        "--budget",
+        choices=loss_landscape.BUDGETS,
+        help="how much of the landscape: "
+        + ", ".join(f"{name} {n}x{n} points of {count:,} images" for name, (n, count) in loss_landscape.BUDGETS.items())
+        + " (default: hour); the other pictures take seconds",
+    )
+    parser.add_argument(
+        "--points", type=int, metavar="N", help="points along each direction, odd, 3 to 201 (default: as --budget says)"
+    )
     parser.add_argument("--range", type=float, dest="span", metavar="X", help="how far to go, above 0 to 10 (default: 1)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     return parser

@@ -20,7 +20,9 @@ from cifar_lit.explain.request import Request
 from cifar_lit.model.registry import build
 from cifar_lit.seeding import derive, numpy_generator
 
-POINTS, IMAGES, RANGE = 21, 500, 1.0
+# Points along each direction, and images at each: 48 thousand images through each network, 220 thousand, and 5 million.
+BUDGETS = {"minutes": (11, 400), "hour": (21, 500), "full": (51, 2000)}
+RANGE = 1.0
 _SAVE_SECONDS = 5.0
 _ALONG = ("first direction (filter lengths)", "second direction (filter lengths)")
 _HIGHEST = 1e4  # losses above are drawn as this: far from the weights they grow without limit
@@ -30,7 +32,8 @@ _MOST_IMAGES = 50_000
 def run(request: Request) -> list[Path]:
     """Measure what is not measured yet, and draw. Returns the files. A command that is stopped goes on where it was."""
     predictor = request.predictor
-    points, span, count = request.points or POINTS, request.span or RANGE, _count(request)
+    points, count = BUDGETS[request.budget]
+    points, span, count = request.points or points, request.span or RANGE, _count(request) or count
     split = request.tests.test if predictor.facts.data == "synthetic" else request.tests.train
     kind = "drawn" if predictor.facts.data == "synthetic" else "training"
     count = min(count, len(split.labels))
@@ -58,10 +61,10 @@ def run(request: Request) -> list[Path]:
     ]
 
 
-def _count(request: Request) -> int:
-    """How many images: --images takes a number here."""
+def _count(request: Request) -> int | None:
+    """How many images were asked for: --images takes a number here."""
     if not request.images:
-        return IMAGES
+        return None
     value = request.images[0]
     if len(request.images) > 1 or not value.isdecimal() or not 1 <= int(value) <= _MOST_IMAGES:
         raise ValueError(f"--images {' '.join(request.images[:3])}: for loss_landscape give how many, 1 to {_MOST_IMAGES}")

@@ -19,7 +19,7 @@ class Request:
     """One request. bundle: a bundle, run directory, checkpoint or hub:user/name. root: of the test images; None: as usual.
 
     images: the user's own, instead of test images. label: the class to explain; None: the predicted one. top: how many pairs.
-    points, span: of a landscape along each direction, and how far it goes; None: as usual.
+    budget, points, span: of a landscape, how much is measured, points along each direction, and how far it goes; None: as usual.
     """
 
     bundle: str
@@ -29,6 +29,7 @@ class Request:
     label: str | None = None
     top: int = 8
     seed: int = 0
+    budget: str = "hour"
     points: int | None = None
     span: float | None = None
     device: str = "auto"

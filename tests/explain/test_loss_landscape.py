@@ -107,6 +107,23 @@ def test_the_command(bundle_of, tmp_path, capsys):
     assert not list(out.glob("*.part"))
 
 
+@pytest.mark.parametrize(
+    ("options", "points", "images"),
+    [(["--budget", "minutes"], 5, 3), ([], 3, 2), (["--budget", "minutes", "--points", "3", "--images", "4"], 3, 4)],
+)
+def test_a_budget_says_how_much(bundle_of, tmp_path, monkeypatch, options, points, images):
+    assert [name for name, (n, count) in sorted(loss_landscape.BUDGETS.items(), key=lambda item: item[1])] == [
+        "minutes",
+        "hour",
+        "full",
+    ]
+    monkeypatch.setattr(loss_landscape, "BUDGETS", {"minutes": (5, 3), "hour": (3, 2)})
+    monkeypatch.setattr(loss_landscape.draw, "write", lambda figure, path: path)
+    assert main([str(bundle_of(resnet8)), "--what", "loss_landscape", *options, "-o", str(tmp_path)]) == 0
+    assert len(rows(tmp_path / "loss_landscape.csv")) == 2 * points**2
+    assert f"{images} drawn images" in (tmp_path / "loss_landscape.md").read_text().splitlines()[0]
+
+
 def test_numbers_are_of_the_weights_moved_by_hand(bundle_of, tmp_path, monkeypatch):
     """w + a d1 + b d2 on the same images, at places where the two directions cannot be taken for each other."""
     began, real = [], Probe.__init__
