@@ -1,5 +1,7 @@
 """What a run says at its end: of which weights, how they were chosen, and what it gives away."""
 
+import logging
+
 import pytest
 from running import TINY
 
@@ -54,8 +56,16 @@ def test_what_a_bundle_does_not_say(typed, away):
     assert bool(outcome._OF_THIS_MACHINE.search(typed)) == away
 
 
-def test_over_fitting_is_noted(train, monkeypatch):
-    monkeypatch.setattr("cifar_lit.outcome._GAP", -1.0)
-    ran = train(*TINY, "trainer.max_epochs=1")
-    assert "Over-fitting" in ran.out
-    assert "augment=enhanced" in ran.out
+@pytest.mark.parametrize(
+    ("gap", "noted"), [(0.1078, True), (0.101, True), (0.099, False), (0.011, False), (-0.2, False), (None, False)]
+)
+def test_over_fitting_is_noted_from_ten_points_on(gap, noted, tmp_path, caplog):
+    """R1's 10.78 points are, R5's 1.1 are not."""
+    summary = {
+        "experiment": "ft3", "seed": 0, "data": "cifar100", "validation": "test", "evaluated": "last", "evaluated_epoch": 29,
+        "val/acc_best": 0.74, "val/best_epoch": 27, "train_seconds": 1.0, "gap": gap,
+    }  # fmt: skip
+    with caplog.at_level(logging.INFO, "cifar_lit"):
+        outcome.say(summary, tmp_path)
+    assert ("Over-fitting" in caplog.text) == ("augment=enhanced" in caplog.text) == noted
+    assert not noted or f"{100 * gap:.1f} points above" in caplog.text

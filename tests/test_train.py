@@ -1,6 +1,7 @@
 """Whole runs on drawn images: what a run leaves behind, and what each option does to it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,10 @@ SUMMARY_KEYS = {
     "images_per_second", "device", "precision", "validation", "train/acc", "val/acc", "test/acc", "test/acc5", "test/f1",
     "test/acc_superclass", "test/ece", "test/recall", "test/images", "val/images", "gap", "git", "versions", "data_fingerprint",
     *runs.OBJECTIVES,
+}  # fmt: skip
+
+CLOSING = {
+    "train": "train/acc", "val": "val/acc", "test": "test/acc", "test top-5": "test/acc5", "superclass": "test/acc_superclass",
 }  # fmt: skip
 
 
@@ -50,6 +55,14 @@ def test_what_a_run_leaves_behind(train):
     assert [row["step"] for row in rows] == [10, 20]
     assert "Device: cpu" in ran.out
     assert "32-true" in ran.out
+    heading, values = (
+        [cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in ran.out.splitlines() if line[:1] in "│┃"
+    )
+    shown = {name: f"{100 * summary[key]:.2f}%" for name, key in CLOSING.items()}
+    shown |= {"gap": f"{100 * summary['gap']:+.2f}", "train time": f"{summary['train_seconds']:.1f} s"}
+    assert dict(zip(heading, values, strict=True)) == shown | {"images/s": f"{summary['images_per_second']:,.0f}"}
+    [named] = re.findall(rf"^Files in {re.escape(str(ran.folder))}: (.*)$", ran.out, re.MULTILINE)
+    assert set(named.split(", ")) == {name for name in files if not name.startswith(".")}
     history = checkpoint.read(ran.folder / "checkpoints" / "last.ckpt")["callbacks"]["MetricsFile"]["rows"]
     assert [row["val/acc"] for row in history] == pytest.approx([row["val/acc"] for row in rows])
     for path in (ran.folder / "checkpoints").iterdir():
@@ -164,10 +177,11 @@ def test_target_stops_and_says_so(train):
 
 @pytest.mark.parametrize("limit", ["trainer.max_time=00:00:00:01", "trainer.max_steps=13"])
 def test_a_last_epoch_cut_short_is_measured(train, limit):
-    ran = train(*TINY, "trainer.max_epochs=500" if "time" in limit else "trainer.max_epochs=2", limit)
+    ran = train(*TINY, "trainer.max_epochs=100" if "time" in limit else "trainer.max_epochs=2", limit)
     assert ran.code == 0, ran.err
     rows = runs.read_metrics(ran.folder)
     assert {"train/acc", "val/acc"} <= rows[-1].keys()
+    assert "steps" in limit or len(rows) < 100, "it stopped before its epochs"
     if "steps" in limit:
         assert [row["step"] for row in rows] == [10, 13]
         # A resume goes on from a whole epoch.
