@@ -55,6 +55,7 @@ def test_what_a_run_leaves_behind(train):
     assert [row["step"] for row in rows] == [10, 20]
     assert "Device: cpu" in ran.out
     assert "32-true" in ran.out
+    assert "Batches: augmented on the device, cpu" in ran.out
     heading, values = (
         [cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in ran.out.splitlines() if line[:1] in "│┃"
     )

@@ -10,7 +10,7 @@ from cifar_lit.augment.op import Op
 from cifar_lit.augment.policy import Policy
 from cifar_lit.data import cifar100, module, synthetic
 from cifar_lit.data.dataset import DataError, DataMissing, Dataset, Split
-from cifar_lit.data.loaders import DeviceLoader, WorkerLoader
+from cifar_lit.data.loaders import DeviceLoader, Place, WorkerLoader
 from cifar_lit.data.module import ImageData
 from cifar_lit.data.sources import CIFAR100, Synthetic
 
@@ -154,26 +154,48 @@ def test_images_are_read_once():
 
 
 @pytest.mark.parametrize(
-    ("engine", "augment", "kind"),
+    ("engine", "augment", "kind", "said"),
     [
-        ("auto", Policy(), DeviceLoader),
-        ("auto", Policy(flip=Flip()), DeviceLoader),
-        ("device", Policy(), DeviceLoader),
-        ("workers", Policy(), WorkerLoader),
+        ("auto", Policy(), DeviceLoader, "augmented on the device, cpu"),
+        ("auto", Policy(flip=Flip()), DeviceLoader, "augmented on the device, cpu"),
+        ("auto", Policy(odd=OnlyPerImage()), WorkerLoader, "albumentations in workers, since odd has no batched form"),
+        ("device", Policy(), DeviceLoader, "engine device, as asked for"),
+        ("workers", Policy(), WorkerLoader, "engine workers, as asked for"),
     ],
 )
-def test_engine(engine, augment, kind):
-    images = ready(engine=engine, augment=augment)
-    loader = images.train_dataloader()
-    assert isinstance(loader, kind)
+def test_the_engine_that_is_taken_and_said(engine, augment, kind, said, caplog, monkeypatch):
+    monkeypatch.setattr(Policy, "per_image", lambda *_: None)  # albumentations knows no OnlyPerImage
+    with caplog.at_level(logging.INFO, "cifar_lit"):
+        images = ready(engine=engine, augment=augment)
+    assert isinstance(images.train_dataloader(), kind)
     assert (images.val_dataloader().tensors is not None) == (kind is DeviceLoader)
     assert images.chosen_engine == ("device" if kind is DeviceLoader else "workers")
+    assert caplog.messages == [f"Batches: {said}"]
 
 
-def test_auto_takes_workers_for_a_policy_without_a_batched_form_and_says_so(caplog):
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(0.39, "augmented on the device, cuda"), (0.41, "albumentations in workers, since the images do not fit on the device")],
+)
+def test_images_that_take_too_much_of_a_gpu_stay_on_the_host(share, said, monkeypatch, caplog):
+    free = int(48 * 8 * 8 * 3 / share)  # bytes, beside those of the 48 training images
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10**9))
+    images = data()
+    images.place = Place(torch.device("cuda"))
     with caplog.at_level(logging.INFO, "cifar_lit"):
-        images = ready(augment=Policy(odd=OnlyPerImage()))
-    assert images.chosen_engine == "workers" and "since odd has no batched form" in caplog.text
+        images.setup()
+    assert caplog.messages == [f"Batches: {said}"]
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes")  # on one core
+@pytest.mark.parametrize(("device", "pinned"), [("cuda", True), ("cpu", False)])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_are_persistent_and_pin_what_goes_to_a_gpu(device, pinned, workers, monkeypatch):
+    monkeypatch.setattr(InMemory, "normalize", None)  # which would be on that device
+    images = ready(engine="workers", workers=workers)
+    images.place = Place(torch.device(device))
+    loader = images.train_dataloader().loader
+    assert (loader.num_workers, loader.persistent_workers, loader.pin_memory) == (workers, workers > 0, pinned)
 
 
 def test_workers_null_is_one_a_core(monkeypatch):
