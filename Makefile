@@ -65,6 +65,7 @@ format: $(READY) ## let ruff lay out the code
 
 bench: $(READY) ## the benchmarks, on whatever this machine has; half an hour on two cores
 	@$(PY) -m benchmarks.pipeline
+	@$(PY) -m benchmarks.pipeline --cores `$(PY) -c 'from cifar_lit.cores import cores; print(cores())'`
 	@$(PY) -m benchmarks.lightning_tax
 	@$(PY) -m benchmarks.startup
 	@$(PY) -m benchmarks.throughput

@@ -196,9 +196,24 @@ def test_a_failing_combination_is_a_row(monkeypatch, capsys, tmp_path):
 
 
 @pytest.mark.slow  # draws and augments by every policy
-def test_every_policy_is_measured(monkeypatch, capsys, tmp_path):
-    wanted = {path.stem for path in (pipeline.CONF / "augment").glob("*.yaml")}
-    few = ("--images", 8, "--batch", 4, "--repetitions", 1, "--json", tmp_path / "found.json")
+@pytest.mark.parametrize("cores", [1, 2])
+def test_every_policy_is_measured(monkeypatch, capsys, tmp_path, cores):
+    wanted = {"trivial", "enhanced"} if cores > 1 else {path.stem for path in (pipeline.CONF / "augment").glob("*.yaml")}
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
+    few = (
+        "--policies",
+        *wanted,
+        "--cores",
+        cores,
+        "--images",
+        8,
+        "--batch",
+        4,
+        "--repetitions",
+        1,
+        "--json",
+        tmp_path / "found.json",
+    )
     assert asked(monkeypatch, pipeline, *few) == 0
     found = json.loads((tmp_path / "found.json").read_text())["images_per_second"]
     assert found.keys() == wanted and {row.split()[0] for row in capsys.readouterr().out.splitlines()[2:]} == wanted
