@@ -69,7 +69,9 @@ def cached(source_dir: Path | None, key: Mapping[str, Any], build: Callable[[], 
                 logger.warning("%s is damaged (%s): building it again", folder, error)
         for left_over in folder.parent.glob(f"{family}-*.building"):  # their builder is dead: we hold its lock
             shutil.rmtree(left_over, ignore_errors=True)
-        _write(folder, key, build())
+        built = build()
+        _write(folder, key, built)
+        logger.info("Decoded images are kept in %s: %d MB", folder, (built.train.images.nbytes + built.test.images.nbytes) >> 20)
         for outdated in folder.parent.glob(f"{family}-*"):
             if outdated != folder:
                 shutil.rmtree(outdated, ignore_errors=True)

@@ -60,11 +60,14 @@ def test_the_fingerprint_is_of_the_images_wherever_they_lie(tmp_path):
         assert cache.cached(tmp_path / "here", key("one"), Builder()).fingerprint == here.fingerprint == kept.read_text()
 
 
-def test_second_load_is_mapped_and_does_not_build(tmp_path):
+def test_second_load_is_mapped_and_does_not_build(tmp_path, caplog):
+    caplog.set_level("INFO")
     build = Builder()
     first = cache.cached(tmp_path, key(), build)
     again = cache.cached(tmp_path, key(), build)
     assert build.calls == 1
+    [folder] = (tmp_path / cache.FOLDER).glob("*/")
+    assert caplog.messages == [f"Decoded images are kept in {folder}: 0 MB"], "said once, by who built it"
     for dataset in (first, again):
         assert isinstance(dataset.train.images, np.memmap) and not dataset.train.images.flags.writeable
         assert dataset.train.images.shape == (4, 2, 3, 3) and (dataset.test.images == 7).all()
