@@ -71,6 +71,7 @@ bench: $(READY) ## the benchmarks, on whatever this machine has; half an hour on
 	@$(PY) -m benchmarks.throughput
 	@$(PY) -m benchmarks.growth
 	@$(PY) -m benchmarks.predict_speed
+	@$(PY) -m benchmarks.report_speed
 
 clean: ## remove the environment and caches; runs and data stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

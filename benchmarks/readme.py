@@ -34,19 +34,34 @@ def quickstart() -> str:
     return f"`make train`, {hardware}, seed {summary['seed']}:\n\n```text\n{screen}\n```"
 
 
-def benchmarks() -> str:
-    """The cost of the loop and of augmentation."""
-    tax, pipeline = result("lightning_tax"), result("pipeline")
-    about = f"{pipeline['hardware']['processor']}, torch {pipeline['versions']['torch']}, {pipeline['date']}"
+def _augmentation() -> list[str]:
+    """Images a second of both engines, on one core and on all."""
+    one, every = result("pipeline"), result("pipeline_all_cores")
+    about = f"{one['hardware']['processor']}, torch {one['versions']['torch']}, {one['date']}"
     lines = [
-        f"Images per second, augmented and normalised, on one core ({about}; `python -m benchmarks.pipeline`):",
+        f"Images per second, augmented and normalised ({about}; `python -m benchmarks.pipeline`): by albumentations, image by image"
+        f" (on {every['cores']} cores, in as many workers), and as batches of tensors:",
         "",
-        "| policy | albumentations, image by image | batches as tensors | ratio |",
-        "| --- | ---: | ---: | ---: |",
+        f"| policy | one core | batches | ratio | {every['cores']} cores | batches | ratio |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for name, row in pipeline["images_per_second"].items():
-        batched = f"{row['batched']:,.0f} | {row['ratio']:.1f}" if "batched" in row else "- | -"
-        lines.append(f"| `{name}` | {row['per_image']:,.0f} | {batched} |")
+    for name in one["images_per_second"]:
+        rows = (found["images_per_second"][name] for found in (one, every))
+        cells = [
+            cell
+            for row in rows
+            for cell in (
+                f"{row['per_image']:,.0f}",
+                *((f"{row['batched']:,.0f}", f"{row['ratio']:.1f}") if "batched" in row else ("-", "-")),
+            )
+        ]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return lines
+
+
+def benchmarks() -> str:
+    """The cost of the loop and of augmentation, and of waiting."""
+    tax, lines = result("lightning_tax"), _augmentation()
     lines += ["", "Our loop, times the time of a bare PyTorch loop doing the same work, the two taking turns every few steps"]
     lines[-1] += f" (`{tax['model']}`, batch {tax['batch']}; `python -m benchmarks.lightning_tax`):"
     lines += ["", "| `trainer` | threads | median | quartiles | pairs |", "| --- | ---: | ---: | ---: | ---: |"]
@@ -71,6 +86,12 @@ def benchmarks() -> str:
     ]
     lines[-1] += f' {ratio:.2f} times the bare forward pass, and {taken["Predictor, onnx"]:.1f} ms with `runtime="onnx"`'
     lines[-1] += " (`python -m benchmarks.predict_speed`)."
+    report = result("report_speed")
+    lines += [
+        "",
+        f"A report of {report['recipes'] * report['seeds']:,} runs of {report['epochs']} epochs takes {report['seconds']:.1f} s"
+        f" and {report['peak_bytes'] / 1e6:.0f} MB ({report['hardware']['processor']}; `python -m benchmarks.report_speed`).",
+    ]
     return "\n".join(lines)
 
 
