@@ -68,7 +68,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_resume_of_something_else_changes_nothing(train, finished_run, change, words):
     before = contents(finished_run)
     ran = train(*TINY, f"resume={finished_run}", change, folder="")
-    assert ran.code == 1
+    assert ran.code == 2
     assert len(ran.err.strip().splitlines()) == 1
     for word in words:
         assert word in ran.err

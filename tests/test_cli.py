@@ -110,6 +110,11 @@ def test_a_refusal_comes_soon_and_its_traceback_is_in_the_log(train):
     assert "Traceback" in (ran.folder / "train.log").read_text()
 
 
+def test_a_value_of_another_type_is_wrong_usage(train):
+    ran = train(*TINY, "optimizer.nesterov=no")  # a word in YAML 1.2, and every word is true
+    assert (ran.code, ran.err) == (2, "train.py: optimizer.nesterov=no: allowed is true or false\n")
+
+
 def test_nested_exceptions_become_one_line():
     cause = ValueError("data.x=1: allowed is 2\nand more")
     error = RuntimeError("Error in call to target\nfull_key: data")

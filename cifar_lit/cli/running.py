@@ -118,7 +118,7 @@ def _guarded(main: Callable[[DictConfig], float | None], cfg: DictConfig, folder
                 runs.write_summary(folder, known | {"status": "failed", "error": line})
         if sweep:
             return None
-        sys.exit(FAILED)
+        sys.exit(USAGE if isinstance(error, errors.UsageError) else FAILED)
     except KeyboardInterrupt:
         log.info("Interrupted before training began")
         sys.exit(INTERRUPTED)
