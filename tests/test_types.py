@@ -75,9 +75,10 @@ def test_options_that_a_class_hands_on_to_the_one_that_it_derives_from():
         ("scheduler", "multistep", {"milestones_fraction": []}),
         ("trainer", "auto", {"limit_train_batches": 3, "limit_val_batches": None, "profiler": "simple"}),
         ("trainer", "auto", {"max_time": None, "val_check_interval": 0.5}),
+        *(("optimizer", "sgd", {"algorithm": name}) for name in ("os.system", "math.hypot", "math.pi", "torch.optim")),
     ],
 )
-def test_values_that_fit(group, name, typed):
+def test_values_that_fit_or_are_left_to_whatever_is_called(group, name, typed):
     types.check(option(group, name, **typed))
 
 

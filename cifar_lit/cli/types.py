@@ -113,10 +113,14 @@ def _annotations(called: Any) -> dict[str, Any]:
 def _of_function(function: Callable[..., Any]) -> dict[str, Any]:
     """Annotations by parameter, and what the defaults of the others say."""
     try:
+        parameters = inspect.signature(function).parameters
+    except (ValueError, TypeError):  # written in C, or no function at all
+        return {}
+    try:
         annotated = typing.get_type_hints(function)
     except NameError:  # of a name that only type checkers import
         annotated = inspect.get_annotations(function)
-    defaults = {name: _of_default(p.default) for name, p in inspect.signature(function).parameters.items()}
+    defaults = {name: _of_default(p.default) for name, p in parameters.items()}
     return {name: kind for name, kind in defaults.items() if kind is not None} | annotated
 
 
