@@ -22,11 +22,31 @@ def warmup_length(total_steps: int, steps_per_epoch: int, *, steps: int, epochs:
     if len(used) > 1:
         raise ValueError(f"give one of {', '.join(given)}, not {' and '.join(used)}")
     typed = "".join(f"scheduler.{name}={value}" for name, value in used.items())
-    if any(value < 0 for value in given.values()):
-        raise ValueError(f"{typed}: a warm-up cannot be negative")
+    if not all(0 <= value < math.inf for value in given.values()):  # NaN neither
+        raise ValueError(f"{typed}: a warm-up is a finite length and cannot be negative")
     length = round(steps + epochs * steps_per_epoch + fraction * total_steps)
     if length >= total_steps:
         raise ValueError(f"{typed} is {length} warm-up steps, of a run of {total_steps}: make it shorter")
+    return length
+
+
+def _check(name: str, value: float | str, fits: bool, allowed: str) -> None:
+    if not fits:
+        raise ValueError(f"scheduler.{name}={value}: allowed is {allowed}")
+
+
+def _check_factors(**given: float) -> None:
+    """What rates are multiplied with or divided by: a rate stays above zero. Raises ValueError."""
+    for name, value in given.items():
+        _check(name, value, 0.0 < value < math.inf, "a finite number above 0")
+
+
+def _in_steps(name: str, epochs: float, steps_per_epoch: int) -> int:
+    """A length in epochs as steps. Raises ValueError."""
+    _check(name, epochs, math.isfinite(epochs), "a number of epochs")
+    length = round(epochs * steps_per_epoch)
+    if length < 1:
+        raise ValueError(f"scheduler.{name}={epochs} is less than one step")
     return length
 
 
@@ -104,6 +124,11 @@ def onecycle(
     Where the optimizer has a momentum, and unless cycle_momentum is false, it goes from max_momentum down to
     base_momentum and back, whatever the optimizer was given.
     """
+    _check("pct_start", pct_start, 0.0 <= pct_start <= 1.0, "0 to 1, the share of the run until the peak")
+    _check("anneal_strategy", anneal_strategy, anneal_strategy in ("cos", "linear"), "cos, linear")
+    _check_factors(div_factor=div_factor, final_div_factor=final_div_factor)
+    for name, value in (("base_momentum", base_momentum), ("max_momentum", max_momentum)):
+        _check(name, value, 0.0 <= value < 1.0, "0 up to, not with, 1")
     momentum = any(group.get("momentum") or "betas" in group for group in optimizer.param_groups)  # a momentum of 0 is none
     if cycle_momentum and momentum and not {"momentum", "betas"} & set(optimizer.defaults):
         raise ValueError(f"the momentum of {type(optimizer).__name__} cannot be cycled: use scheduler.cycle_momentum=false")
@@ -113,7 +138,7 @@ def onecycle(
         optimizer,
         max_lr=peaks(optimizer),
         total_steps=total_steps,
-        pct_start=pct_start,
+        pct_start=float(pct_start),  # which torch insists on
         div_factor=div_factor,
         final_div_factor=final_div_factor,
         anneal_strategy=anneal_strategy,  # type: ignore[arg-type]
@@ -134,11 +159,8 @@ def warm_restarts(
     optimizer: Optimizer, total_steps: int, steps_per_epoch: int, *, first_epochs: float, growth: int, final_fraction: float
 ) -> LRScheduler:
     """SGDR (Loshchilov & Hutter 2017): cosine periods, the first of `first_epochs`, each `growth` times the last."""
-    period = round(first_epochs * steps_per_epoch)
-    if period < 1:
-        raise ValueError(f"scheduler.first_epochs={first_epochs} is less than one step")
-    if growth < 1:
-        raise ValueError(f"scheduler.growth={growth}: allowed is 1 or more")
+    period = _in_steps("first_epochs", first_epochs, steps_per_epoch)
+    _check("growth", growth, growth >= 1, "1 or more")
 
     def share(step: int) -> float:
         if growth == 1:
@@ -158,6 +180,7 @@ def multistep(
     """lr times gamma at each milestone, given as a fraction of the run (He et al. 2016: a half and three quarters)."""
     if any(not 0.0 < milestone < 1.0 for milestone in milestones_fraction):
         raise ValueError(f"scheduler.milestones_fraction={milestones_fraction}: each is a fraction of the run, 0 to 1")
+    _check_factors(gamma=gamma)
     steps = [round(milestone * total_steps) for milestone in milestones_fraction]
     return torch_schedulers.MultiStepLR(optimizer, milestones=steps, gamma=gamma)
 
@@ -165,9 +188,8 @@ def multistep(
 @warmed
 def step(optimizer: Optimizer, total_steps: int, steps_per_epoch: int, *, every_epochs: float, gamma: float) -> LRScheduler:
     """lr times gamma every `every_epochs` epochs."""
-    if every_epochs * steps_per_epoch < 1:
-        raise ValueError(f"scheduler.every_epochs={every_epochs} is less than one step")
-    return torch_schedulers.StepLR(optimizer, step_size=round(every_epochs * steps_per_epoch), gamma=gamma)
+    _check_factors(gamma=gamma)
+    return torch_schedulers.StepLR(optimizer, _in_steps("every_epochs", every_epochs, steps_per_epoch), gamma=gamma)
 
 
 @warmed

@@ -142,6 +142,8 @@ def test_frozen_parameters_and_empty_groups_are_left_out():
         ({"weight_decay": -1e-4}, ValueError, "optimizer.weight_decay=-0.0001: allowed is 0 or more"),
         ({"weight_decay": "none"}, TypeError, "optimizer.weight_decay='none'"),
         ({"weight_decay": math.nan}, ValueError, "optimizer.weight_decay=nan"),
+        ({"momentum": math.nan}, ValueError, "optimizer.momentum=nan: allowed is 0 up to, not with, 1"),
+        ({"momentum": 2}, ValueError, "optimizer.momentum=2: allowed is 0 up to, not with, 1"),
     ],
 )
 def test_bad_values_are_refused(options, error, message):

@@ -240,6 +240,8 @@ def test_all_parameter_groups_follow(name):
         ({"warmup_steps": -1}, "cannot be negative"),
         ({"warmup_from": 0.0, "warmup_steps": 1}, "scheduler.warmup_from=0.0 .*allowed is above 0, up to 1"),
         ({"warmup_from": 1.5, "warmup_steps": 1}, "scheduler.warmup_from=1.5"),
+        ({"warmup_epochs": math.nan}, "scheduler.warmup_epochs=nan: a warm-up is a finite length and cannot be negative"),
+        ({"warmup_fraction": math.inf}, "scheduler.warmup_fraction=inf: a warm-up is a finite length"),
     ],
 )
 def test_bad_lengths_are_refused(name, options, message):
@@ -254,13 +256,39 @@ def test_bad_lengths_are_refused(name, options, message):
         (partial(SCHEDULES["step"], every_epochs=0.1), "every_epochs=0.1 is less than one step"),
         (partial(SCHEDULES["multistep"], milestones_fraction=[0.5, 30]), "each is a fraction of the run"),
         (partial(SCHEDULES["multistep"], milestones_fraction=[0.0]), "each is a fraction of the run"),
-        (partial(SCHEDULES["onecycle"], pct_start=2.0), "pct_start"),
-        (partial(SCHEDULES["onecycle"], anneal_strategy="square"), "anneal_strategy"),
+        (partial(SCHEDULES["warm_restarts"], first_epochs=math.nan), "scheduler.first_epochs=nan: allowed is a number of epochs"),
+        (partial(SCHEDULES["step"], every_epochs=math.inf), "scheduler.every_epochs=inf: allowed is a number of epochs"),
+        (partial(SCHEDULES["step"], every_epochs=-1), "scheduler.every_epochs=-1 is less than one step"),
+        *(
+            (partial(SCHEDULES["step"], gamma=gamma), f"scheduler.gamma={gamma}: allowed is a finite number above 0")
+            for gamma in (-1, 0, math.nan)
+        ),
+        (partial(SCHEDULES["multistep"], gamma=-1), "scheduler.gamma=-1: allowed is a finite number above 0"),
+        (partial(SCHEDULES["onecycle"], anneal_strategy="square"), "scheduler.anneal_strategy=square: allowed is cos, linear"),
+        *(
+            (partial(SCHEDULES["onecycle"], **{name: value}), f"scheduler.{name}={value}: allowed is {allowed}")
+            for name, values, allowed in (
+                ("pct_start", (2.0, -0.1, math.nan), "0 to 1"),
+                ("div_factor", (-25, 0, math.inf, math.nan), "a finite number above 0"),
+                ("final_div_factor", (-3, 0), "a finite number above 0"),
+                ("max_momentum", (2, 1.0), "0 up to, not with, 1"),
+                ("base_momentum", (-1, math.nan), "0 up to, not with, 1"),
+            )
+            for value in values
+        ),
     ],
 )
 def test_bad_shapes_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make(sgd(), total_steps=30, steps_per_epoch=5)
+
+
+@pytest.mark.parametrize("pct_start", [0, 1])
+def test_a_cycle_that_only_falls_or_only_rises(pct_start):
+    optimizer = sgd()
+    cycle = schedule.onecycle(optimizer, total_steps=10, steps_per_epoch=5, **(ONECYCLE | {"pct_start": pct_start}))
+    lrs = rates(optimizer, cycle, 9)
+    assert lrs == sorted(lrs, reverse=pct_start == 0)
 
 
 def test_unknown_options_are_refused():

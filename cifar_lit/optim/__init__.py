@@ -42,6 +42,9 @@ def build(
             raise TypeError(f"optimizer.{name}={value!r} is not a number")
         if not 0 <= value < inf or (name == "lr" and value == 0):
             raise ValueError(f"optimizer.{name}={value}: allowed is {allowed}")
+    momentum = options.get("momentum")  # torch's algorithms take NaN, and any from 0
+    if momentum is not None and not 0 <= momentum < 1:
+        raise ValueError(f"optimizer.momentum={momentum}: allowed is 0 up to, not with, 1")
     groups = [group for group in parameter_groups(net, decay_norms_and_biases=decay_norms_and_biases) if group["params"]]
     optimizer = get_class(algorithm)
     if fused and "fused" in inspect.signature(optimizer).parameters:
