@@ -26,7 +26,7 @@ def read_archive(path: Path) -> tuple[Split, Split]:
     with path.open("rb") as file:
         if (found := _md5(file)) != facts.MD5["archive"]:
             raise DataError(
-                f"{path}: half-downloaded or altered (facts.MD5 {found}, the official one is {facts.MD5['archive']}); delete it, "
+                f"{path}: half-downloaded or altered (MD5 {found}, the official one is {facts.MD5['archive']}); delete it, "
                 "then it is downloaded again, or put a good copy there"
             )
         records = {}
@@ -46,7 +46,7 @@ def read_extracted(path: Path) -> tuple[Split, Split]:
     for name in ("train", "test", "meta"):
         with (path / name).open("rb") as file:
             if (found := _md5(file)) != facts.MD5[name]:
-                message = "%s: not the official file (facts.MD5 %s, official %s); using it all the same"
+                message = "%s: not the official file (MD5 %s, official %s); using it all the same"
                 logger.warning(message, path / name, found, facts.MD5[name])
             records[name] = _unpickle(file, str(path / name))
     return _splits(records, path)
