@@ -21,6 +21,7 @@ from cifar_lit import checkpoint, outcome, refusals, runs, steps
 from cifar_lit import logger as trackers
 from cifar_lit.augment.policy import Policy
 from cifar_lit.bundle import Facts
+from cifar_lit.callbacks.metrics_file import MEASURED
 from cifar_lit.data.loaders import Place
 from cifar_lit.data.module import ImageData
 from cifar_lit.fast import FastTask
@@ -81,6 +82,7 @@ class Experiment:
         self.folder = Path(self.run_dir)
         self.images = self.data(augment=self.augment, seed=self.seed)
         self.images.check()
+        refusals.unknown_monitors(self.callbacks, MEASURED)
         self.loggers = [logger for logger in self.logger.values() if logger is not None]
         self.lightning = self.trainer(
             callbacks=[callback for callback in self.callbacks.values() if callback is not None],

@@ -1,8 +1,9 @@
 """What cannot work, found out before anything is read or built: each raises ValueError with one line that says what to do."""
 
+import difflib
 import errno
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,18 @@ def epochs_of_unlike_length(schedule: Any, batch_sizes: object) -> None:
     used = [name for name in _BY_EPOCHS if name in getattr(schedule, "keywords", {})]
     if batch_sizes is not None and used:
         raise ValueError(f"scheduler.{used[0]} counts in epochs, which data.batch_sizes makes unlike: use another scheduler")
+
+
+def unknown_monitors(callbacks: Mapping[str, object], measured: Sequence[str]) -> None:
+    """A callback, by its key, that watches what no epoch measures: it would say nothing, and never stop the run."""
+    for name, callback in callbacks.items():
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(monitor, str) and monitor not in measured:
+            near = difflib.get_close_matches(monitor, measured, n=3)
+            nearest = f" nearest: {', '.join(near)};" if near else ""
+            raise ValueError(
+                f"callbacks.{name}.monitor={monitor}: no such column of metrics.csv;{nearest} all: {', '.join(measured)}"
+            )
 
 
 def sam_with(optimizer: Optimizer, trainer: Trainer) -> None:

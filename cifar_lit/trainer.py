@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,18 @@ def resolve_precision(precision: str | int, accelerator: str) -> str:
     return name
 
 
+def _check_counts(**given: int | None) -> None:
+    for name, value in given.items():
+        if value is not None and value < 1:
+            raise ValueError(f"trainer.{name}={value}: allowed is 1 or more")
+
+
+def _check_limits(given: dict[str, float | None]) -> None:
+    for name, limit in given.items():
+        if limit is not None and not 0 <= limit <= (inf if isinstance(limit, int) else 1):
+            raise ValueError(f"trainer.{name}={limit}: allowed is a share, 0.0 to 1.0, or a whole number of batches")
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's way to the disk, through `checkpoint`."""
 
@@ -108,12 +121,14 @@ class Trainer(L.Trainer):
         max_time: str | None = None,
         **options: Any,
     ) -> None:
-        if max_epochs is not None and max_epochs < 1:
-            raise ValueError(f"trainer.max_epochs={max_epochs}: allowed is 1 or more")
+        _check_counts(
+            max_epochs=max_epochs,
+            accumulate_grad_batches=accumulate_grad_batches,
+            check_val_every_n_epoch=check_val_every_n_epoch,
+        )
+        _check_limits({name: limit for name, limit in options.items() if name.startswith("limit_")})
         if max_steps < 1 and max_steps != -1:
             raise ValueError(f"trainer.max_steps={max_steps}: allowed is 1 or more, or -1 for no limit")
-        if accumulate_grad_batches < 1:
-            raise ValueError(f"trainer.accumulate_grad_batches={accumulate_grad_batches}: allowed is 1 or more")
         if gradient_clip_val is not None and not gradient_clip_val >= 0.0:  # NaN neither
             raise ValueError(f"trainer.gradient_clip_val={gradient_clip_val}: allowed is 0 or more, or null")
         if gradient_clip_algorithm not in ("norm", "value"):

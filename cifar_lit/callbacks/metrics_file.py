@@ -13,6 +13,7 @@ from cifar_lit.runs import METRICS, read_metrics
 COLUMNS = (
     "epoch", "step", "train/loss", "train/acc", "val/loss", "val/acc", "val/acc5", "lr", "seconds", "images_per_second",
 )  # fmt: skip
+MEASURED = COLUMNS[2:]  # what a callback can watch
 
 
 class MetricsFile(L.Callback):

@@ -19,12 +19,14 @@ class Prune(L.Callback):
     """  # fmt: skip
 
     def __init__(self, *, run_dir: str, monitor: str = "val/acc", n_startup_trials: int = 5, n_warmup_epochs: int = 5) -> None:
+        if monitor not in runs.OBJECTIVES:  # a study maximises, and would prune the lowest loss
+            raise ValueError(f"callbacks.prune.monitor={monitor}: allowed is {', '.join(runs.OBJECTIVES)}")
         for name, value in (("n_startup_trials", n_startup_trials), ("n_warmup_epochs", n_warmup_epochs)):
             if value < 0:
                 raise ValueError(f"callbacks.prune.{name}={value}: allowed is 0 or more")
         if not (Path(run_dir) / runs.TRIAL).is_file():
             raise ValueError("callbacks=prune compares the trials of a study: use it with -m hydra/sweeper=optuna")
-        self.run_dir, self.monitor = Path(run_dir), monitor
+        self.run_dir = Path(run_dir)
         self._measured = monitor.removesuffix("_best")  # the best of an epoch's own; the median is of bests already
         self.n_startup_trials, self.n_warmup_epochs = n_startup_trials, n_warmup_epochs
         self._trial: Any = None

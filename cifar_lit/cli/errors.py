@@ -37,7 +37,8 @@ def one_line(error: BaseException, conf: Path | None = None, arguments: list[str
 
 
 def _unknown(text: str, conf: Path, arguments: list[str]) -> str | None:
-    option = re.search(r"Could not find '([\w/]+)/([^'/]+)'", text)
+    # Hydra cannot find a choice, and not load one of several.
+    option = re.search(r"Could not (?:find|load) '([\w/]+)/([^'/]+)'", text)
     if option:
         group, name = option.groups()
         names = [path.stem for path in (conf / group).glob("*.yaml")]
