@@ -51,12 +51,21 @@ def test_help_lists_every_option_with_a_line():
         if path.parent.name in ("conf", "hydra", "job_logging") or (path.parent.name, path.stem) == ("callbacks", "standard"):
             continue
         if path.parent.name == "optim":
-            continue  # any pair: said in one line
+            continue  # most of them in two lines: the test below
         above = [path.parent.name] if path.parent.parent.name != "conf" and "hydra" not in path.parts else []
         above = [*above] if path.parent.parent.name != "budget" else ["budget", path.parent.name]
         assert f"  {'/'.join([*above, path.stem])} " in page, path
-    assert "<optimizer>_<scheduler>" in page
     assert all(len(line) < 130 for line in page.splitlines())
+
+
+def test_help_names_every_pair_and_no_other():
+    """Each optimizer of a line with each schedule of the next, and the others one by one."""
+    page = help_page.text(REPOSITORY / "conf")
+    first, second, *others = page.partition("\noptim\n")[2].partition("\n\n")[0].splitlines()
+    optimizers, schedules = (line.partition("any of ")[2].split(", ") for line in (first, second))
+    assert len(optimizers) == 7 and len(schedules) == 6
+    said = [f"{o}_{s}" for o in optimizers for s in schedules] + [line.split()[0] for line in others]
+    assert sorted(said) == sorted(path.stem for path in (REPOSITORY / "conf" / "optim").glob("*.yaml"))
 
 
 def test_who_looks_at_the_lock_for_a_moment_stops_no_job(train, tmp_path):

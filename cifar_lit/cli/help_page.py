@@ -1,5 +1,6 @@
 """What `python train.py --help` prints: every group, and each option with the first comment of its YAML."""
 
+from collections import Counter
 from pathlib import Path
 
 _HEAD = """\
@@ -38,16 +39,31 @@ def options(conf: Path, group: str) -> dict[str, str]:
     return {name: describe(path) for _, name, path in sorted(found)}
 
 
+def _paired(conf: Path, pairs: set[str]) -> tuple[list[str], list[str]]:
+    """The optimizers and the schedules that are paired each with each: most optimizers have the same schedules."""
+    schedules = list(options(conf, "scheduler"))
+    having = {name: {own for own in schedules if f"{name}_{own}" in pairs} for name in options(conf, "optimizer")}
+    [(usual, _)] = Counter(frozenset(own) for own in having.values() if own).most_common(1)
+    return [name for name, own in having.items() if own >= usual], sorted(usual)
+
+
 def text(conf: Path) -> str:
     """The whole help page."""
     present = [path.name for path in conf.iterdir() if path.is_dir() and path.name != "hydra"]
     lines = [_HEAD]
     for group in sorted(present, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)):
         lines.append(group)
+        shown = {name: about for name, about in options(conf, group).items() if name != "standard"}
         if group == "optim":
-            lines.append(f"  {'any pair':<20} <optimizer>_<scheduler> of the next two groups: sgd_cosine, adam_onecycle, ...")
-        else:
-            lines += [f"  {name:<20} {about}" for name, about in options(conf, group).items() if name != "standard"]
+            optimizers, schedules = _paired(conf, set(shown))
+            pairs = [f"{optimizer}_{schedule}" for optimizer in optimizers for schedule in schedules]
+            shown = {
+                "<optimizer>_<scheduler>": f"any of {', '.join(optimizers)}",
+                "": f"with any of {', '.join(schedules)}",
+                **{name: about for name, about in shown.items() if name not in pairs},
+            }
+        width = max(map(len, shown)) if group == "optim" else 20
+        lines += [f"  {name:<{width}} {about}" for name, about in shown.items()]
         lines.append("")
     for group, default in (("hydra/launcher", "one job after the other"), ("hydra/sweeper", "every combination")):
         lines += [group, f"  {'basic':<20} {default}"]
