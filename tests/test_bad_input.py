@@ -115,7 +115,6 @@ def test_values(train, untouched, argument, words):
     ("arguments", "words"),
     [
         (["scheduler=cosine", "scheduler.final_fraction=5"], ["final_fraction=5"]),
-        (["-m", "trainer.strategy=ddp"], ["DDP"]),
         (["mix=cutmix", "mix.p=1.5"], ["mix.p=1.5", "0 to 1"]),
         (["mix=cutmix", "mix.alpha=0"], ["mix.alpha=0"]),
         (["mix=mixup", "mix.p=-0.1"], ["mix.p=-0.1"]),
@@ -147,7 +146,6 @@ def test_values(train, untouched, argument, words):
         (["augment.crop.padding=-1"], ["padding"]),
         (["trainer.max_epochs=null", "trainer.max_steps=-1"], ["end"]),
         (["trainer.limit_train_batches=0"], ["no batch to train on"]),
-        (["-m", "trainer=ddp"], ["DDP"]),
         (["data=folder"], ["data.root"]),
         (["data=folder", "data.root=absent"], ["absent"]),
         (["data=cifar100", "data.root=absent", "data.download=false"], ["absent", "synthetic"]),
@@ -157,6 +155,24 @@ def test_combinations(train, untouched, arguments, words):
     base = ANY_MODEL if "model=speednet" in arguments else TINY
     tiny = [item for item in base if not item.startswith("data") or arguments[0].split("=")[0] != "data"]
     assert_refused(train(*tiny, *arguments), *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [
+        (["trainer=ddp"], "trainer.strategy=ddp"),
+        (["trainer.strategy=auto,ddp_spawn", "seed=1,2"], "trainer.strategy=ddp_spawn"),
+        (["trainer.devices=1,2", "seed=1,2"], "trainer.devices=2"),
+        (["repeat=2", "trainer.devices=2"], "trainer.devices=2"),
+        (["hydra/sweeper=optuna", "trainer.strategy=auto,ddp"], "trainer.strategy=ddp"),
+        (["hydra/sweeper=optuna", "trainer.devices=range(1,3)"], "trainer.devices=2"),
+    ],
+)
+def test_ddp_in_a_sweep_is_refused_before_anything_is_written(train, untouched, arguments, given):
+    ran = train("-m", *TINY, *arguments)
+    assert (ran.code, ran.err.count("\n")) == (2, 1), ran
+    assert f"{given}: DDP cannot run inside a sweep" in ran.err
+    assert not ran.folder.exists()
 
 
 def class_folders(root: Path, train_classes=("cat", "dog"), test_classes=("cat", "dog"), images=3) -> Path:

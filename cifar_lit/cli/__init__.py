@@ -51,8 +51,6 @@ def command(main: Callable[[], Any]) -> None:
     try:
         arguments = budget.expanded(repeat.expanded(arguments), Path(sys.argv[0]).resolve().parent / "conf")
         sweep = bool({"-m", "--multirun"} & set(arguments))
-        if sweep and any(re.match(r"trainer(\.strategy)?=.*ddp", a) for a in arguments):
-            raise errors.UsageError(errors.DDP_SWEEP)
         if sweep and any(re.match(r"resume=(?!auto$|null$)", a) for a in arguments):
             raise errors.UsageError("resume=<path> is one run's; a sweep goes on by hydra.sweep.dir=<its directory>")
         sys.argv[1:] = _with_recorded(arguments)

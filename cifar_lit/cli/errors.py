@@ -4,8 +4,6 @@ import difflib
 import re
 from pathlib import Path
 
-DDP_SWEEP = "DDP cannot run inside a sweep (-m): each process would start the sweep again; run its jobs one by one"
-
 
 class UsageError(ValueError):
     """Something typed wrongly."""

@@ -84,8 +84,6 @@ def _guarded(main: Callable[[DictConfig], float | None], cfg: DictConfig, folder
         record.write(folder, cfg)
         if sweep:
             attempts.start(folder, known)
-        if sweep and ("ddp" in str(cfg.trainer.get("strategy", "")) or cfg.trainer.get("devices", 1) not in (1, "1")):
-            raise errors.UsageError(errors.DDP_SWEEP)
         types.check(cfg)
         if cfg.resume is not None:
             resuming.check(cfg, folder)

@@ -39,6 +39,7 @@ class Interval:
 Dimension = Choice | Steps | Interval
 
 _VALIDATION = "data.validation"
+PROCESSES = ("trainer.strategy", "trainer.devices")  # how many a job has: no sweep carries out one of several
 
 
 def space(typed: list[Override]) -> tuple[list[str], dict[str, Dimension]]:
@@ -79,12 +80,12 @@ def _dimension(override: Override) -> Dimension:
 
 
 def probes(fixed: list[str], free: Mapping[str, Dimension]) -> Iterator[list[str]]:
-    """Overrides to try whether a space can be searched: one job, and one for each other choice that may bring settings along."""
+    """Overrides to try whether a space can be searched: one job, and one for each other choice that may decide about that."""
     first = {key: dimension.values[0] if isinstance(dimension, Choice) else dimension.low for key, dimension in free.items()}
     yield [*fixed, *(f"{key}={value}" for key, value in first.items())]
     for key, dimension in free.items():
-        if isinstance(dimension, Choice) and ("." not in key or key.lstrip("+") == _VALIDATION):
-            for value in dimension.values[1:]:
+        if "." not in key or key.lstrip("+") in (_VALIDATION, *PROCESSES):
+            for value in dimension.values[1:] if isinstance(dimension, Choice) else (dimension.high,):
                 yield [*fixed, *(f"{name}={own}" for name, own in (first | {key: value}).items())]
 
 

@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from cifar_lit import runs
 from cifar_lit.cli import jobs, launchers, plan, search, sweep_dir
@@ -45,13 +45,29 @@ class Carried(Sweeper):
         """
         assert self.hydra_context is not None
         loader = self.hydra_context.config_loader
-        is_group = cache(lambda key: bool(loader.get_group_options(key)))
+        decides = cache(lambda key: key.lstrip("+") in search.PROCESSES or bool(loader.get_group_options(key)))
         first: dict[tuple[tuple[str, str], ...], list[str]] = {}
         for job in jobs:
             typed = self.parse(list(job))
-            kind = tuple((o.get_key_element(), str(o.value()) if is_group(o.key_or_group) else "") for o in typed)
+            kind = tuple((o.get_key_element(), str(o.value()) if decides(o.key_or_group) else "") for o in typed)
             first.setdefault(kind, list(job))
         return list(first.values())
+
+    def composed(self, job: Sequence[str]) -> DictConfig:
+        """The configuration of a job. Raises UsageError where it would have several processes."""
+        assert self.hydra_context is not None and self.config is not None
+        cfg = self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
+        for key in search.PROCESSES:
+            value = OmegaConf.select(cfg, key)
+            if "ddp" in str(value) or (key.endswith("devices") and value not in (1, "1")):
+                reason = "each process would start the sweep again; run its jobs one by one"
+                raise UsageError(f"{key}={value}: DDP cannot run inside a sweep (-m): {reason}")
+        return cfg
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Compose jobs, each in vain but for what is wrong with it. Raises UsageError."""
+        for job in batch:
+            self.composed(job)
 
     def begin(self, left: Callable[[Path], bool]) -> Path:
         """Make the directory of the sweep, and the launcher, which is told of it.
@@ -88,9 +104,9 @@ class Grid(Carried):
 
         typed = self.parse([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
         [combinations] = BasicSweeper.split_arguments(typed, None)
+        self.validate_batch_is_legal(self.kinds(combinations))
         folder = self.begin(lambda earlier: any(job.state() != "ended" for job in placed(earlier, combinations)))
         remaining = jobs.unfinished(placed(folder, combinations, take=True))
-        self.validate_batch_is_legal(self.kinds([job.overrides for job in remaining]))
         launches = self.launches
         size = self.max_batch_size or max(len(remaining), 1)
         for start in range(0, len(remaining), size):
@@ -132,9 +148,8 @@ class Optuna(Carried):
         if not free:
             raise UsageError("hydra/sweeper=optuna has nothing to search: type e.g. optimizer.lr='interval(1e-4,1e-1)'")
         search.refuse_seeds(free)
-        assert self.hydra_context is not None and self.config is not None
         for probe in search.probes(fixed, free):
-            search.check(self.hydra_context.config_loader.load_sweep_config(self.config, probe))
+            search.check(self.composed(probe))
         try:
             from cifar_lit.cli import studies  # Optuna is wanted nowhere else
         except ModuleNotFoundError as error:
