@@ -21,6 +21,7 @@ from cifar_lit import checkpoint, outcome, refusals, runs, steps
 from cifar_lit import logger as trackers
 from cifar_lit.augment.policy import Policy
 from cifar_lit.bundle import Facts
+from cifar_lit.callbacks.checkpoints import Checkpoints
 from cifar_lit.callbacks.metrics_file import MEASURED
 from cifar_lit.data.loaders import Place
 from cifar_lit.data.module import ImageData
@@ -94,11 +95,12 @@ class Experiment:
         with torch.device("meta"):  # options are checked; no weight is allocated, or downloaded
             self.shape = self.model(num_classes=2, **untrained)
         refusals.images_that_do_not_fit(self.shape, "data.sizes", [(side, side) for side in (self.images.sizes or {}).values()])
-        refusals.too_little_room(self.folder, sum(parameter.numel() for parameter in self.shape.parameters()))
         refusals.epochs_of_unlike_length(self.scheduler, self.images.batch_sizes)
         probe = self.optimizer(nn.Linear(2, 2))
         refusals.sam_with(probe, self.lightning)
         steps_per_epoch, total_steps = steps.plan(self.lightning, self.images)
+        kept = sum(own.kept(self.images.epochs) for own in self.callbacks.values() if isinstance(own, Checkpoints))
+        refusals.too_little_room(self.folder, sum(parameter.numel() for parameter in self.shape.parameters()), kept)
         self.scheduler(probe, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
         self.momentum_cycles = cycles(probe)
         steps.check_evaluations(self.lightning, self.images)

@@ -76,9 +76,13 @@ def sam_with(optimizer: Optimizer, trainer: Trainer) -> None:
         raise ValueError("optimizer=sam cannot be used with 16-mixed; use trainer.precision=bf16-mixed")
 
 
-def too_little_room(folder: Path, parameters: int) -> None:
-    """A disk without room for what a run keeps: four checkpoints of weights and momentum, and a bundle. Raises OSError."""
-    needed = 4 * parameters * (4 * 2 + 1)
+def too_little_room(folder: Path, parameters: int, kept: int = 0) -> None:
+    """A disk without room for what a run writes: four checkpoints of weights and momentum, and a bundle. Raises OSError.
+
+    kept: how many checkpoints of single epochs it has in the end; those that are there already need no room.
+    """
+    more = max(0, kept - len(list(folder.glob("checkpoints/epoch=*.ckpt"))))
+    needed = 4 * parameters * ((4 + more) * 2 + 1)
     place = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
     free = shutil.disk_usage(place).free
     if free < needed:

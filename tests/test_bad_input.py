@@ -227,6 +227,22 @@ def test_a_disk_without_room_is_refused_at_once(train, untouched, monkeypatch):
     assert_refused(train(*TINY), "No space left", "400,000 bytes free")
 
 
+def test_the_checkpoints_that_are_kept_need_room_too(train, untouched, monkeypatch):
+    monkeypatch.setattr("cifar_lit.refusals.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 0))
+
+    def needed(*arguments):
+        ran = train(*TINY, "trainer.max_epochs=7", *arguments)
+        return int(ran.err.rpartition("writes about ")[2].split(":")[0].replace(",", ""))
+
+    least = needed()
+    assert needed("callbacks.checkpoints.every_epochs=3") == least + 2 * least * 8 // 36, "of epochs 3 and 6"
+    kept = Path("run", "checkpoints")
+    kept.mkdir()
+    (kept / "epoch=002.ckpt").touch()
+    (kept / "last.ckpt").touch()
+    assert needed("callbacks.checkpoints.every_epochs=3", "resume=auto") == least + least * 8 // 36, "one is there"
+
+
 def test_a_disk_that_fills_up(train, monkeypatch):
     """torch tells of a short write by a RuntimeError without a word about the disk."""
 

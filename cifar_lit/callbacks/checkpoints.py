@@ -32,6 +32,10 @@ class Checkpoints(Checkpoint):
         self.best: float | None = None
         self.best_epoch = -1
 
+    def kept(self, epochs: float) -> int:
+        """How many `epoch=NNN.ckpt` a run of so many epochs has in the end."""
+        return int(epochs) // self.every_epochs if self.every_epochs else 0
+
     def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         self.saved_at = time.monotonic()
 
