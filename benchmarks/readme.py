@@ -39,8 +39,8 @@ def _augmentation() -> list[str]:
     one, every = result("pipeline"), result("pipeline_all_cores")
     about = f"{one['hardware']['processor']}, torch {one['versions']['torch']}, {one['date']}"
     lines = [
-        f"Images per second, augmented and normalised ({about}; `python -m benchmarks.pipeline`): by albumentations, image by image"
-        f" (on {every['cores']} cores, in as many workers), and as batches of tensors:",
+        f"Images per second, augmented and normalised ({about}; `python -m benchmarks.pipeline`): by albumentations, image by"
+        f" image (on {every['cores']} cores, in as many workers), and as batches of tensors:",
         "",
         f"| policy | one core | batches | ratio | {every['cores']} cores | batches | ratio |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
