@@ -151,7 +151,7 @@ class Experiment:
                 trackers.begin(logger, config)
             with interruptible(self.folder):
                 trainer.fit(task, datamodule=self.images, ckpt_path=saved)
-                facts |= _seconds(task, started)
+                facts |= outcome.seconds(task, started)
                 summary = outcome.measure(facts, self.images, task, trainer, self.folder, self.evaluate)
             summary["status"] = "finished"
         except Interrupted:
@@ -161,6 +161,7 @@ class Experiment:
             summary["status"] = "pruned"
             raise
         finally:
+            task.release()
             if trainer.is_global_zero:
                 if summary["status"] not in ("failed", "pruned"):  # who catches these writes why
                     runs.write_summary(self.folder, summary)
@@ -271,19 +272,6 @@ class Experiment:
                 f" {total_steps}: a schedule cannot be stretched; resume with the same data and trainer.max_epochs, or"
                 " start a new run with resume=null"
             )
-
-
-def _seconds(task: Task, started: float) -> dict[str, float]:
-    """How long the parts of a run took that has just been trained. started: by the clock of `time.perf_counter`."""
-    ended = time.perf_counter()
-    began = task.training_began or ended  # resumed at its end, it has nothing to train
-    parts = {
-        "prepare": began - started - task.compile_seconds,
-        "compile": task.compile_seconds,
-        "trained": (task.trained_at or began) - began,  # to the last step, with all that lay between; `train` is the steps alone
-        "fit": ended - began,
-    }
-    return {f"{name}_seconds": round(value, 3) for name, value in parts.items()}
 
 
 @contextmanager

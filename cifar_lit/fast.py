@@ -58,7 +58,7 @@ class FastTask(Task):
             self.cycled = Cycled(self.raw)
         super().on_train_start()
 
-    def on_train_end(self) -> None:
+    def release(self) -> None:
         self.graphed.forget()
 
     def _compile(self) -> None:

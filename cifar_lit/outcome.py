@@ -5,6 +5,7 @@ import math
 import platform
 import re
 import subprocess
+import time
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -73,6 +74,19 @@ def facts(images: ImageData, task: Task, trainer: Trainer) -> dict[str, Any]:
     }
 
 
+def seconds(task: Task, started: float) -> dict[str, float]:
+    """How long the parts of a run took that has just been trained. started: by the clock of `time.perf_counter`."""
+    ended = time.perf_counter()
+    began = task.training_began or ended  # resumed at its end, it has nothing to train
+    parts = {
+        "prepare": began - started - task.compile_seconds,
+        "compile": task.compile_seconds,
+        "trained": (task.trained_at or began) - began,  # to the last step, with all that lay between; `train` is the steps alone
+        "fit": ended - began,
+    }
+    return {f"{name}_seconds": round(value, 3) for name, value in parts.items()}
+
+
 def measure(
     known: dict[str, Any], images: ImageData, task: Task, trainer: Trainer, folder: Path, evaluate: str
 ) -> dict[str, Any]:
@@ -85,14 +99,14 @@ def measure(
     if images.validation == "holdout":
         trainer.predict(task, images.val_dataloader(), return_predictions=False)  # fits the temperature
     scores = trainer.test(task, datamodule=images, verbose=False)[0]
-    seconds = sum(row.get("seconds", 0.0) for row in rows)
+    took = sum(row.get("seconds", 0.0) for row in rows)
     images_seen = sum(row.get("seconds", 0.0) * row.get("images_per_second", 0.0) for row in rows)
     best = max(rows, key=lambda row: row.get("val/acc", 0.0), default={})
     summary: dict[str, Any] = known | {
         "epochs": epochs,
         "steps": steps,
-        "train_seconds": round(seconds, 3),
-        "images_per_second": round(images_seen / seconds, 1) if seconds else None,
+        "train_seconds": round(took, 3),
+        "images_per_second": round(images_seen / took, 1) if took else None,
         "evaluated": which,
         "evaluated_epoch": epoch,
         "train/acc": row.get("train/acc"),

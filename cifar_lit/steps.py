@@ -64,7 +64,9 @@ def shapes(trainer: Trainer, images: ImageData) -> list[tuple[bool, int, int]]:
     assert images.dataset is not None
     size = images.dataset.train.images.shape[1]
     found = {(True, length, pixels or size) for length, pixels in _trained(trainer, images)}
-    for name, loader in (("val", images.val_dataloader()), ("test", images.test_dataloader())):
+    # What is held out is seen once more, for the temperature, even where nothing is validated.
+    held_out = "predict" if images.validation == "holdout" else "val"
+    for name, loader in ((held_out, images.val_dataloader()), ("test", images.test_dataloader())):
         limit, edges = getattr(trainer, f"limit_{name}_batches"), list(pairwise(loader.edges))
         for start, end in edges[: limit if isinstance(limit, int) else int(limit * len(edges))]:
             found.add((False, end - start, size))

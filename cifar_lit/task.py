@@ -209,6 +209,9 @@ class Task(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.stopped = checkpoint.get("stopped", False)
 
+    def release(self) -> None:
+        """Let go of what only training needs. Called once, however it ends."""
+
     @property
     def holds_graphs(self) -> bool:
         """Whether steps are CUDA graphs. FastTask's may be."""

@@ -72,14 +72,19 @@ def test_killed_and_resumed(train, monkeypatch, compiling_nothing, ahead):
     whole = train(*options, folder="whole")
     original = FastTask.on_train_epoch_start
 
+    tasks = []
+
     def stopped(self):
         if self.current_epoch == 1:
+            tasks.append(self)
+            assert self.graphed.inputs
             raise RuntimeError("the power went out")
         original(self)
 
     with monkeypatch.context() as patched:
         patched.setattr(FastTask, "on_train_epoch_start", stopped)
         assert train(*options, folder="cut").code == 1
+    assert not tasks[0].graphed.inputs, "graphs and their memory are let go of, however training ends"
     assert train(*options, "resume=cut", folder="cut").code == 0
     assert_alike(whole.folder, whole.folder.parent / "cut")
 

@@ -97,6 +97,11 @@ def test_a_whole_number_is_one_recipe_however_it_was_typed(tmp_path):
     typed, default = (runs.settings({"model": {"dropout": value}, "loud": True}) for value in (0, 0.0))
     assert json.dumps(typed) == json.dumps(default) and typed["loud"] is True
     assert runs.settings({"lr": 1e300})["lr"] == 1e300
+    for seed, limit in enumerate((1.0, 1)):  # all batches, and one
+        finished(tmp_path / "limited" / str(seed), seed=seed, config={"trainer.limit_train_batches": limit})
+    assert len(runs.recipes(runs.collect([tmp_path / "limited"])[0])) == 2
+    whole, one = (json.dumps(runs.settings({"trainer": {"limit_val_batches": limit}})) for limit in (1.0, 1))
+    assert whole != one
 
 
 def test_where_a_run_lies_sets_no_recipe_apart(tmp_path):

@@ -122,12 +122,15 @@ def test_batches_of_one_image_are_found(given, options, sides):
         ({"batch_size": 10}, {"max_steps": 3, "accumulated": 2}, {(10, 8), (8, 8)}, {10, 2}),
         ({"batch_size": 8, "sizes": {0.0: 16, 0.5: 24}}, {}, {(8, 16), (8, 24)}, {10, 2}),
         ({"batch_size": 8, "sizes": {0.0: 16, 0.5: 24}}, {"max_steps": 7}, {(8, 16), (8, 24)}, {10, 2}),
-        ({"batch_size": 8}, {"limit_val_batches": 1, "limit_test_batches": 0.5}, {(8, 8)}, {10}),
+        ({"batch_size": 8}, {"limit_predict_batches": 1, "limit_test_batches": 0.5}, {(8, 8)}, {10}),
+        ({"batch_size": 8}, {"limit_val_batches": 0, "limit_test_batches": 0.5}, {(8, 8)}, {10, 2}),
+        ({"batch_size": 8, "validation": "test"}, {"limit_val_batches": 1, "limit_test_batches": 0.5}, {(8, 8), (4, 8)}, {10}),
         ({"batch_size": 8}, {"world_size": 2}, {(8, 8)}, {6, 10}),
     ],
 )
 def test_shapes_are_those_that_come(given, options, training, evaluated):
-    lightning = trainer(**({"limit_val_batches": 1.0, "limit_test_batches": 1.0} | options))
+    limits = dict.fromkeys(("limit_val_batches", "limit_test_batches", "limit_predict_batches"), 1.0)
+    lightning = trainer(**(limits | options))
     images = data(eval_batch_size=10, **given)
     images.check()
     images.place = Place(torch.device("cpu"), 0, lightning.world_size)

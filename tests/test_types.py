@@ -88,3 +88,9 @@ def test_what_is_no_callback(value):
     cfg = OmegaConf.create({"_target_": "cifar_lit.experiment.Experiment", "callbacks": {"target": None, "ema": value}})
     with pytest.raises(UsageError, match=re.escape("callbacks.ema=") + ".*allowed is null, or a mapping with a _target_"):
         types.check(cfg)
+
+
+def test_a_function_as_a_value_is_left_to_who_is_given_it():
+    """Lightning's averaging of weights takes one, annotated with the types of its parameters in a list."""
+    target = "lightning.pytorch.callbacks.StochasticWeightAveraging"
+    types.check(OmegaConf.create({"swa": {"_target_": target, "swa_lrs": 0.01, "avg_fn": None}}))

@@ -152,6 +152,8 @@ def _plain(hint: Any) -> list[type | _List]:
 def _kind(member: Any) -> type | _List | None:
     if member in _WORDS:
         return typing.cast(type, member)
+    if typing.get_origin(member) not in (tuple, list, Sequence):
+        return None
     args = [arg for arg in typing.get_args(member) if arg is not Ellipsis]
     inner = [_plain(arg) for arg in args]
     [of] = inner[0] if inner and len(inner[0]) == 1 else [None]
@@ -159,7 +161,7 @@ def _kind(member: Any) -> type | _List | None:
         return None
     if typing.get_origin(member) is tuple:
         return _List(of, None if Ellipsis in typing.get_args(member) else len(args))
-    return _List(of, None) if typing.get_origin(member) in (list, Sequence) else None
+    return _List(of, None)
 
 
 def _words(kind: type | _List) -> str:

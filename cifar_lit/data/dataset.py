@@ -24,11 +24,13 @@ class _Part:
         self.shape = (len(places), *images.shape[1:])
         self.nbytes = len(places) * images[0].nbytes
 
-    def __getitem__(self, which: Any) -> np.ndarray:
-        return self.images[self.places[which]]
+    def __getitem__(self, which: Any) -> Any:
+        """An image, a copy of several, or of a slice a part."""
+        places = self.places[which]
+        return _Part(self.images, places) if isinstance(which, slice) else self.images[places]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[:], dtype)  # a copy in any case
+        return np.asarray(self.images[self.places], dtype)  # a copy in any case
 
 
 @dataclass(frozen=True, eq=False)

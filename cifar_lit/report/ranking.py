@@ -31,8 +31,9 @@ class Kind:
     """What runs must share to be compared.
 
     images: how many were tested. held_out: how many training images the validation was of; 0 where that was of the test
-    images. evaluated: which weights were tested, where that is a choice by looking at the test images; else empty.
-    fingerprint: of the images; empty where it was not recorded, and in a ranking where those of all runs on `data` are the same.
+    images, or where it was not recorded and those of all other such runs are not the same. evaluated: which weights were
+    tested, where that is a choice by looking at the test images; else empty. fingerprint: of the images; empty where it was
+    not recorded, and in a ranking where those of all runs on `data` are the same.
     """
 
     watched: bool
@@ -185,13 +186,30 @@ def kind_of(run: Run) -> Kind:
         watched=run.watched,
         data=run.facts.get("data", "unknown data"),
         images=_count(run.values.get("test/images")),
-        # Summaries of earlier versions do not say how many there were; then it was all that were held out.
-        held_out=0 if run.watched else _count(run.values.get("val/images", run.settings.get("data.val_size"))),
+        held_out=0 if run.watched else _held_out(run),
         # A flag is neither a number nor a word of a summary; the settings have it as the run was tested.
         flip=run.settings.get("test_time_flip") in (True, "true", "True"),
         evaluated=run.facts.get("evaluated", "") if run.watched else "",
         fingerprint=run.facts.get("data_fingerprint", ""),
     )
+
+
+def _held_out(run: Run) -> int:
+    """How many images were validated; 0 where the summary, of an earlier version, does not say, and its settings do not."""
+    if "val/images" in run.values:
+        return _count(run.values["val/images"])
+    size, limit = run.settings.get("data.val_size"), run.settings.get("trainer.limit_val_batches")
+    whole = limit is None or (isinstance(limit, float) and limit == 1.0)
+    return int(str(size)) if whole and str(size).isdecimal() else 0
+
+
+def _with_known(groups: dict[Kind, list[Run]]) -> dict[Kind, list[Run]]:
+    """Runs that do not say how many images they held out, with those that do, where these agree."""
+    found: dict[Kind, list[Run]] = {}
+    for kind, group in groups.items():
+        told = [other for other in groups if other.held_out and replace(other, held_out=0) == kind]
+        found.setdefault(told[0] if len(told) == 1 else kind, []).extend(group)
+    return found
 
 
 def _count(value: Any) -> int:
@@ -211,6 +229,7 @@ def rank(rows: Iterable[Run], top: int = 8) -> tuple[list[Board], list[tuple[Run
     prints: dict[str, set[str]] = {}
     for kind in groups:
         prints.setdefault(kind.data, set()).add(kind.fingerprint)
+    groups = _with_known(groups)
     # Said only where it tells rankings apart.
     groups = {kind if len(prints[kind.data]) > 1 else replace(kind, fingerprint=""): group for kind, group in groups.items()}
     kinds = sorted(groups, key=lambda kind: (kind.watched, -len(groups[kind]), kind))

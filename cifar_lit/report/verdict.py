@@ -1,6 +1,7 @@
 """What a ranking shows, in sentences made from its numbers: who is ahead, by how much, and what could have been told apart."""
 
 import math
+import statistics
 from dataclasses import dataclass
 
 from cifar_lit import compare
@@ -18,7 +19,7 @@ class Power:
     whether this is of the recipes that are compared seed by seed, and there are others.
     """
 
-    n: int
+    n: tuple[int, int]
     partly: bool
     deviation: tuple[float, float]
     alone: tuple[float, float]
@@ -35,22 +36,23 @@ def power(board: Board) -> Power | None:
     best = samples[1]
     paired = any(test.paired for test in tests.values())
     used = {rank: test for rank, test in tests.items() if test.paired == paired}
-    n = min(test.n for test in used.values())
+    counts = [test.n for test in used.values()]
     if paired:
         groups = [[samples[rank][seed] - best[seed] for seed in samples[rank].keys() & best.keys()] for rank in used]
     else:
         groups = [list(samples[rank].values()) for rank in (1, *used)]
     pooled = compare.spread(groups)
     if pooled is not None and compare.alike(groups):
-        deviation = pooled if paired else math.sqrt(2) * pooled
+        n, deviation = min(counts), pooled if paired else math.sqrt(2) * pooled
         errors = [(deviation / math.sqrt(n), n - 1.0 if paired else compare.welch_freedom(n))]
-        deviations = [deviation]
+        counts, deviations = [n], [deviation]
     else:
         errors = [(test.error, test.freedom) for test in used.values()]
-        deviations = [test.error * math.sqrt(test.n) for test in used.values()]
+        own = [statistics.variance(group) for group in groups]
+        deviations = [math.sqrt(one) for one in own] if paired else [math.sqrt(own[0] + other) for other in own[1:]]
     alone = [compare.detectable(*error) for error in errors]
     among = [compare.detectable(*error, level=_among(len(tests))) for error in errors]
-    return Power(n, len(used) < len(tests), _range(deviations), _range(alone), _range(among), len(tests))
+    return Power((min(counts), max(counts)), len(used) < len(tests), _range(deviations), _range(alone), _range(among), len(tests))
 
 
 def _range(values: list[float]) -> tuple[float, float]:
@@ -95,7 +97,9 @@ def sentences(board: Board) -> list[str]:
     if known:
         several_deviations = known.deviation[0] < known.deviation[1]
         spread = "deviations" if several_deviations else "a deviation"
-        words = f"Power: with {several(known.n, 'seed')} and {spread} of {_from_to(known.deviation)}"
+        few, most = known.n
+        seeds = several(few, "seed") if few == most else f"{few} to {most} seeds"
+        words = f"Power: with {seeds} and {spread} of {_from_to(known.deviation)}"
         words += f" between differences{' paired by seed' if known.partly else ''},"
         words += f" {_from_to(known.alone)} between two recipes are found four times in five"
         if known.comparisons > 1:

@@ -27,7 +27,7 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
             for key, item in value.items():
                 walk(item, f"{name}.{key}" if name else str(key))
         elif value is not None or name not in flat:  # `mix: null` says less than the option `none` that was chosen
-            flat[name.removeprefix("choices.")] = _whole(value)
+            flat[name.removeprefix("choices.")] = _whole(name, value)
 
     walk(config, "")
     return flat
@@ -46,9 +46,10 @@ def as_tested(recipe: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]
     return recipe | told | ({"evaluate": weights} if isinstance(weights, str) else {})
 
 
-def _whole(value: Any) -> Any:
-    """A number that was typed as 0 and stands as 0.0 elsewhere is one number, and one recipe."""
-    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT else value
+def _whole(name: str, value: Any) -> Any:
+    """A setting's value, where 0 and 0.0 are one number, and one recipe."""
+    counts = name.rpartition(".")[2].startswith("limit_")  # 1 is a batch, and 1.0 all of them
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT and not counts else value
 
 
 def _too_long(value: Any) -> bool:
@@ -128,7 +129,7 @@ def _row(path: Path) -> Run | Broken:
         )
         recipe = {name.lstrip("+~"): value for name, _, value in pairs}
     # Older ones name the directory.
-    recipe = {name: _whole(value) for name, value in completed(recipe).items() if _is_setting(name)}
+    recipe = {name: _whole(name, value) for name, value in completed(recipe).items() if _is_setting(name)}
     absurd = next((name for name, value in (*summary.items(), *recipe.items()) if _too_long(value)), None)
     if absurd is not None:
         return Broken(path, f"{SUMMARY}: {str(absurd)[:40]} is a number too large for anything to be computed with")

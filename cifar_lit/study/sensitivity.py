@@ -138,7 +138,7 @@ def _matters(found: Sequence[Share], joint: float | None, strand: Strand) -> str
     pairs = len(found) * (len(found) - 1) // 2
     gap = compare.difference(top.single, second.single, 1 - (1 - compare.LEVEL) / pairs)
     if gap.low is not None and gap.high is not None and gap.low > 0:
-        by = f"{100 * gap.mean:.0f}% more ({100 * gap.low:.0f} to {100 * gap.high:.0f}%) than {NAMES[second.name]}"
+        by = f"{100 * gap.mean:.0f} points more ({100 * gap.low:.0f} to {100 * gap.high:.0f}) than {NAMES[second.name]}"
         sure = f"What matters most is the {NAMES[top.name]}: in single seeds it explains {by}"
     else:
         sure = f"Whether {NAMES[top.name]} or {NAMES[second.name]} matters more, these seeds cannot tell"

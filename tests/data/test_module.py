@@ -86,7 +86,8 @@ def test_what_is_held_out_is_not_copied():
     assert train.shape == (48, 8, 8, 3) and train.nbytes == 48 * 192 and np.shares_memory(train[0], whole)
     kept = np.flatnonzero((whole[:, None] == train[np.arange(48)]).all((2, 3, 4)).any(1))
     assert np.array_equal(train[10:20], whole[kept[10:20]]) and np.array_equal(images.train.labels, kept % 4)
-    held = images.validate.images[:]
+    held = np.array(images.validate.images[:])
+    assert np.shares_memory(images.validate.images[2:5][0], whole)
     assert len(held) == 12 and not (whole[kept][:, None] == held).all((2, 3, 4)).any()
 
 

@@ -52,16 +52,27 @@ def test_watched_runs_are_never_in_a_ranking_with_held_out_ones(tmp_path):
         {"test/images": 500},
         {"config": {"test_time_flip": True}},
         {"val/images": 40_000},
-        {"settings": {"data.val_size": 4_000}},
+        {"settings": {"data.val_size": 4_000, "trainer.limit_val_batches": 1.0}},
     ],
     ids=["data", "images", "flip", "held out", "held out, of an earlier version"],
 )
 def test_what_is_tested_differently_is_ranked_apart(tmp_path, other):
-    make_run(tmp_path / "a", seed=1)
+    make_run(tmp_path / "a", seed=1, **{"val/images": 5_000})
     make_run(tmp_path / "b", seed=2, **other)
     found = boards(tmp_path)[0]
     assert sorted(len(board.runs) for board in found) == [1, 1]
     assert len({board.kind.where for board in found}) == 2
+
+
+def test_runs_that_do_not_say_what_they_held_out_are_with_those_that_do(tmp_path):
+    make_run(tmp_path / "new", seed=1, **{"val/images": 5_000})
+    make_run(tmp_path / "old", seed=2)
+    make_run(tmp_path / "words", seed=3, settings={"data.val_size": "5000"})
+    make_run(tmp_path / "limited", seed=4, settings={"data.val_size": 4_000, "trainer.limit_val_batches": 2})
+    assert [(board.kind.held_out, len(board.runs)) for board in boards(tmp_path)[0]] == [(5_000, 4)]
+    make_run(tmp_path / "other", seed=1, **{"val/images": 2_000})
+    found = boards(tmp_path)[0]
+    assert sorted((board.kind.held_out, len(board.runs)) for board in found) == [(0, 2), (2_000, 1), (5_000, 2)]
 
 
 def test_a_run_is_what_its_summary_says_of_the_test_not_what_it_was_begun_as(tmp_path):

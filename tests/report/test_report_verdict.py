@@ -44,7 +44,7 @@ def test_verdict_without_a_difference_says_what_could_be_found(tmp_path):
     assert "No difference between #1 and #2 (optimizer=adam) that 3 seeds can show" in said
     power = verdict.power(boards(tmp_path)[0][0])
     deviation = np.std(np.subtract(one, other), ddof=1)
-    assert power.n == 3 and power.deviation == pytest.approx((deviation, deviation))
+    assert power.n == (3, 3) and power.deviation == pytest.approx((deviation, deviation))
     # By simulation: paired t tests on differences of that size and deviation find it four times in five.
     sample = np.random.default_rng(0).normal(power.alone[0], deviation, (20_000, 3))
     assert (stats.ttest_1samp(sample, 0, axis=1).pvalue < 0.05).mean() == pytest.approx(0.8, abs=0.02)
@@ -75,13 +75,28 @@ def test_deviations_that_cannot_be_one_are_not_pooled(tmp_path):
     assert "deviations of 0.06 to 19.90 points" in " ".join(verdict.sentences(board))
 
 
+def test_each_is_said_of_its_own_seeds_where_nothing_is_pooled(tmp_path):
+    """Without common seeds, too, and of recipes with few and with many."""
+    values = {"sgd": {seed: 0.70 + 0.001 * (seed % 3) for seed in range(8)}, "adam": {10: 0.60, 11: 0.605},
+              "wild": {20: 0.2, 21: 0.6, 22: 0.4, 23: 0.1}}  # fmt: skip
+    board = ranked(tmp_path, values)
+    power = verdict.power(board)
+    tests = [entry.test for entry in board.entries[1:]]
+    own = [np.var(list(values[name].values()), ddof=1) for name in ("sgd", "adam", "wild")]
+    assert power.n == (2, 4) and not any(test.paired for test in tests)
+    assert power.deviation == pytest.approx([math.sqrt(own[0] + own[1]), math.sqrt(own[0] + own[2])])
+    sizes = sorted(compare.detectable(test.error, test.freedom) for test in tests)
+    assert power.alone == pytest.approx(sizes)
+    assert "Power: with 2 to 4 seeds and deviations of" in " ".join(verdict.sentences(board))
+
+
 def test_seeds_that_are_fewest_and_a_pooled_deviation(tmp_path):
     values = {"sgd": {1: 0.70, 2: 0.71, 3: 0.69}, "adam": {1: 0.66, 2: 0.68}, "adamw": {1: 0.61, 2: 0.65, 3: 0.60}}
     board = ranked(tmp_path, values)
     gaps = [[own[seed] - values["sgd"][seed] for seed in own] for own in (values["adam"], values["adamw"])]
     pooled = math.sqrt((np.var(gaps[0], ddof=1) + 2 * np.var(gaps[1], ddof=1)) / 3)
     power = verdict.power(board)
-    assert power.n == 2 and power.deviation == pytest.approx([pooled] * 2)
+    assert power.n == (2, 2) and power.deviation == pytest.approx([pooled] * 2)
     assert power.alone == pytest.approx([compare.detectable(pooled / math.sqrt(2), 1)] * 2)
 
 
