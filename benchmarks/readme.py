@@ -59,6 +59,18 @@ def _augmentation() -> list[str]:
     return lines
 
 
+def _suite() -> str:
+    """How long the tests take."""
+    suite = result("suite")
+    whole, fast = suite["whole"], suite["fast"]
+    passed = [f"{row['tests'] - row['skipped']:,}" for row in (whole, fast)]
+    return (
+        f"`make test` ran {passed[0]} tests in {whole['seconds']:.0f} s, nothing compiled or decoded before, and `make test-fast`"
+        f" {passed[1]} in {fast['seconds']:.0f} s ({suite['hardware']['processor']}, {suite['hardware']['cores']} cores;"
+        " `python -m benchmarks.suite`)."
+    )
+
+
 def benchmarks() -> str:
     """The cost of the loop and of augmentation, and of waiting."""
     tax, lines = result("lightning_tax"), _augmentation()
@@ -91,6 +103,8 @@ def benchmarks() -> str:
         "",
         f"A report of {report['recipes'] * report['seeds']:,} runs of {report['epochs']} epochs takes {report['seconds']:.1f} s"
         f" and {report['peak_bytes'] / 1e6:.0f} MB ({report['hardware']['processor']}; `python -m benchmarks.report_speed`).",
+        "",
+        _suite(),
     ]
     return "\n".join(lines)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import against, growth, keep, lightning_tax, one_run, pipeline, throughput, time_to_accuracy
+from benchmarks import against, growth, keep, lightning_tax, one_run, throughput, time_to_accuracy
 from benchmarks.arithmetic import matmul_rate, step_flops
 
 HEADER = "epoch,step,train/loss,train/acc,val/loss,val/acc,val/acc5,lr,seconds,images_per_second\n"
@@ -193,33 +193,6 @@ def test_a_failing_combination_is_a_row(monkeypatch, capsys, tmp_path):
     assert good.split() == ["resnet8", "device", "auto", "32-true", "10", "500.0", "5", "10.0%"]
     assert bad.split() == ["resnet8", "workers", "auto", "no", "room"]
     assert [row.get("error") for row in json.loads(file.read_text())["rows"]] == [None, "no room"]
-
-
-@pytest.mark.slow  # draws and augments by every policy
-@pytest.mark.parametrize("cores", [1, 2])
-def test_every_policy_is_measured(monkeypatch, capsys, tmp_path, cores):
-    wanted = {"trivial", "enhanced"} if cores > 1 else {path.stem for path in (pipeline.CONF / "augment").glob("*.yaml")}
-    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
-    few = (
-        "--policies",
-        *wanted,
-        "--cores",
-        cores,
-        "--images",
-        8,
-        "--batch",
-        4,
-        "--repetitions",
-        1,
-        "--json",
-        tmp_path / "found.json",
-    )
-    assert asked(monkeypatch, pipeline, *few) == 0
-    found = json.loads((tmp_path / "found.json").read_text())["images_per_second"]
-    assert found.keys() == wanted and {row.split()[0] for row in capsys.readouterr().out.splitlines()[2:]} == wanted
-    for name, row in found.items():
-        assert row.keys() == ({"per_image"} if name == "trivial" else {"per_image", "batched", "ratio"})
-        assert all(value > 0 for value in row.values())
 
 
 def test_growth_is_per_unit():

@@ -9,6 +9,7 @@ from running import REPOSITORY
 
 from benchmarks import readme, recipe
 from benchmarks.readme import RESULTS
+from benchmarks.suite import WANTED
 
 TEXT = (REPOSITORY / "README.md").read_text()
 
@@ -38,6 +39,9 @@ def test_measured_targets_are_met():
     quick = result("speedrun")["seeds"]  # in about that time, and short of 75.14%
     assert quick["test/acc"]["mean"] >= 0.749 and quick["train_seconds"]["mean"] < 1.9
     assert result("pipeline")["images_per_second"]["enhanced"]["ratio"] >= 5.0
+    assert result("report_speed")["seconds"] < 10 and result("report_speed")["peak_bytes"] < 500e6
+    suite = result("suite")
+    assert all(suite[name]["seconds"] < most and not suite[name]["failed"] for name, most in WANTED.items())
     waits = result("startup")["seconds"]
     assert max(statistics.median(waits[name]) for name in ("--help", "--cfg job")) < 0.7
     assert result("quickstart")["test/acc"] >= 0.431  # a bare ResNet-8 loop in twice the time
