@@ -92,13 +92,16 @@ def test_a_directory_is_a_runs_own_from_the_moment_it_is_chosen(tmp_path, monkey
     assert not Path("runs/b").exists(), "nothing is run"
 
 
-def test_what_is_refused_leaves_no_record_to_the_next_run_and_takes_none_from_one_to_go_on_with(train):
-    for rate in (-1, -2):
-        folder = train(*TINY, f"optimizer.lr={rate}").folder
-        assert f"optimizer.lr={rate}" in runs.read_overrides(folder)
+def test_what_is_refused_leaves_no_record_and_takes_none_from_a_run_to_go_on_with(train):
+    folder = train(*TINY, "optimizer.lr=-1").folder
+    assert {path.name for path in folder.iterdir()} == {"train.log", ".lock"}
+    assert "Typed: data=synthetic" in (folder / "train.log").read_text() and "lr=-1" in (folder / "train.log").read_text()
+    record = folder / runs.OVERRIDES
+    record.parent.mkdir()
+    record.write_text("- optimizer.lr=0.2\n")
     (folder / "checkpoints").mkdir()
     train(*TINY, "optimizer.lr=-3")
-    assert "optimizer.lr=-2" in runs.read_overrides(folder)
+    assert runs.read_overrides(folder) == ["optimizer.lr=0.2"]
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 Hydra would write it before anybody holds the directory: who is then refused would have left his own in place of the holder's.
 """
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,12 @@ def renew(folder: Path, cfg: DictConfig) -> None:
     recorded = read(folder)
     if recorded is not None and _lasting(recorded) != _lasting(plain(cfg)):
         _write(folder, cfg)
+
+
+def withdraw(folder: Path) -> None:
+    """Leave no record of a run that was refused, unless there is a run, or its result. The caller holds the directory."""
+    if not ((folder / "checkpoints").is_dir() or (folder / runs.SUMMARY).exists()):
+        shutil.rmtree(folder / runs.OVERRIDES.parent, ignore_errors=True)
 
 
 def _lasting(config: dict[str, Any]) -> dict[str, Any]:

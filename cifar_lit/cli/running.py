@@ -103,7 +103,7 @@ def _guarded(main: Callable[[DictConfig], float | None], cfg: DictConfig, folder
         line = errors.one_line(error)
         complain(line)
         with suppress(OSError), open(folder / "train.log", "a") as file:  # a disk that is full
-            file.write(f"{line}\n{traceback.format_exc()}")
+            file.write(f"{line}\n{traceback.format_exc()}Typed: {' '.join(known['overrides'])}\n")
         if os.environ.get(TRACEBACK) == "1":
             traceback.print_exc()
         begun = (folder / runs.BEGUN).exists()
@@ -116,6 +116,8 @@ def _guarded(main: Callable[[DictConfig], float | None], cfg: DictConfig, folder
                 runs.write_summary(folder, known | {"status": "failed", "error": line})
         if sweep:
             return None
+        if not begun:
+            record.withdraw(folder)
         sys.exit(USAGE if isinstance(error, errors.UsageError) else FAILED)
     except KeyboardInterrupt:
         log.info("Interrupted before training began")
