@@ -113,8 +113,13 @@ def _losses(grid: Grid, about: str) -> Figure:
     values = shown(grid.loss)
     least, most = float(values.min()), max(float(values.max()), 1.01 * float(values.min()))
     norm = LogNorm(least, most)
-    figure = Figure(figsize=(10, 8.6), dpi=draw.DPI, layout="constrained")
-    places = figure.subplot_mosaic([["c0", "c1"], ["s0", "s1"]], per_subplot_kw={("s0", "s1"): {"projection": "3d"}})
+    figure = Figure(figsize=(10, 8.6), dpi=draw.DPI)
+    places = figure.subplot_mosaic(
+        [["c0", "c1"], ["s0", "s1"]],
+        per_subplot_kw={("s0", "s1"): {"projection": "3d"}},
+        # By hand: constrained layout does not see the labels of a surface, and cuts off others for it.
+        gridspec_kw={"left": 0.08, "right": 0.85, "top": 0.88, "bottom": 0.03, "wspace": 0.26, "hspace": 0.18},
+    )
     lines = np.geomspace(least, most, 15)
     logs, low, high = np.log10(values), np.log10(least), np.log10(most)
     for net, name in enumerate(NETS):
@@ -131,10 +136,17 @@ def _losses(grid: Grid, about: str) -> Figure:
         solid.set_zlim(low, high)
         ticks = np.linspace(low, high, 5)
         solid.set_zticks(ticks, [f"{10**tick:.2g}" for tick in ticks])
-        solid.set(xlabel=_ALONG[0], ylabel=_ALONG[1], zlabel="cross-entropy (nats)")
+        solid.set_xlabel(_ALONG[0], fontsize=8, labelpad=6)
+        solid.set_ylabel(_ALONG[1], fontsize=8, labelpad=8)
+        solid.set_zlabel("cross-entropy (nats)", fontsize=8, labelpad=6)
+        solid.tick_params(labelsize=7, pad=1)
+        for axis in "xy":
+            solid.locator_params(axis, nbins=5)
         solid.view_init(elev=28, azim=-58)
+        solid.set_box_aspect(None, zoom=0.9)
     ends = np.geomspace(least, most, 7)
-    bar = figure.colorbar(ScalarMappable(norm, "viridis"), ax=[places["c0"], places["c1"]], ticks=ends, format="%.3g")
+    beside = figure.add_axes((0.885, 0.5, 0.018, 0.38))
+    bar = figure.colorbar(ScalarMappable(norm, "viridis"), cax=beside, ticks=ends, format="%.3g")
     bar.ax.minorticks_off()
     bar.set_label("cross-entropy (nats), one scale for all")
     figure.suptitle(f"{about}\nBoth directions are random, each filter scaled to the length of the network's own")

@@ -226,6 +226,17 @@ def test_both_networks_are_on_one_scale():
     assert scales == {(0.5, 100.0)}
 
 
+def test_no_word_is_cut_off():
+    """Nor a tick: all that is drawn lies on the picture, the labels of surfaces too, which layouts do not see."""
+    loss = np.random.default_rng(0).uniform(1.5, 54, (2, 11, 11))
+    grid = landscape.Grid("", np.linspace(-1, 1, 11), loss, loss / 60)
+    about = "speednet_small-adam_l2_onecycle: 400 training images, 11x11 points, seed 0"
+    for figure in (loss_landscape._losses(grid, about), loss_landscape._accuracies(grid, about)):
+        figure.draw_without_rendering()  # which lays it out
+        drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+        assert 0 <= drawn.x0 < drawn.x1 <= width and 0 <= drawn.y0 < drawn.y1 <= height
+
+
 def test_the_first_direction_is_drawn_from_left_to_right():
     loss = np.broadcast_to(np.linspace(1, 9, 5), (2, 5, 5))  # rises along the columns of the grid alone
     grid = landscape.Grid("", np.linspace(-1, 1, 5), loss, loss / 10)
