@@ -84,6 +84,7 @@ class Experiment:
         self.images = self.data(augment=self.augment, seed=self.seed)
         self.images.check()
         refusals.unknown_monitors(self.callbacks, MEASURED)
+        refusals.negative_patience(self.callbacks)
         self.loggers = [logger for logger in self.logger.values() if logger is not None]
         self.lightning = self.trainer(
             callbacks=[callback for callback in self.callbacks.values() if callback is not None],

@@ -64,6 +64,14 @@ def unknown_monitors(callbacks: Mapping[str, object], measured: Sequence[str]) -
             )
 
 
+def negative_patience(callbacks: Mapping[str, object]) -> None:
+    """A callback, by its key, that would stop the run at its first validation, or never: Lightning takes any number."""
+    for name, callback in callbacks.items():
+        patience = getattr(callback, "patience", None)
+        if isinstance(patience, int) and patience < 0:
+            raise ValueError(f"callbacks.{name}.patience={patience}: allowed is 0 or more")
+
+
 def sam_with(optimizer: Optimizer, trainer: Trainer) -> None:
     """What SAM, which computes every step twice, cannot be combined with."""
     if not isinstance(optimizer, SAM):

@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection, QuadMesh
 from matplotlib.colors import same_color
 from matplotlib.lines import Line2D
@@ -40,7 +41,7 @@ def check_axes(figure, *names: str) -> None:
         shown = getattr(axes, "_axis3don", axes.axison)  # of a surface matplotlib keeps it elsewhere
         for which in "xyz" if shown else "":
             axis = getattr(axes, f"{which}axis", None)
-            label = axis.get_label_text() if axis else ""
+            label = axis.get_label_text().replace(".\n", ".") if axis else ""
             if not label and axis and _numbers(axis):
                 label = _below(figure, axes) if which == "x" else ""
                 assert label, f"{which} without a name beside {_numbers(axis)}"
@@ -61,6 +62,20 @@ def _below(figure, axes) -> str:
         if under and other.get_xlabel() and _numbers(other.xaxis) == ticks:
             return str(other.get_xlabel())
     return ""
+
+
+def check_words(figure) -> None:
+    """Nothing is cut off at an edge, and no name of an axis lies over the figure's title or another name."""
+    canvas = FigureCanvasAgg(figure)
+    renderer = canvas.get_renderer()
+    canvas.draw()
+    drawn, (width, height) = figure.get_tightbbox(renderer), figure.get_size_inches()
+    assert -0.01 <= drawn.x0 < drawn.x1 <= width + 0.01, f"from {drawn.x0} to {drawn.x1}, of {width}"
+    assert -0.01 <= drawn.y0 < drawn.y1 <= height + 0.01, f"from {drawn.y0} to {drawn.y1}, of {height}"
+    named = [axis.label for axes in figure.axes if axes.axison for axis in (axes.xaxis, axes.yaxis) if axis.label.get_text()]
+    for one, other in combinations([*figure.texts, *named], 2):
+        boxes = one.get_window_extent(renderer), other.get_window_extent(renderer)
+        assert not boxes[0].overlaps(boxes[1]), f"{one.get_text()!r} lies over {other.get_text()!r}"
 
 
 def check_without_colour(figure) -> None:

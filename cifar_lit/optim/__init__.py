@@ -42,9 +42,12 @@ def build(
             raise TypeError(f"optimizer.{name}={value!r} is not a number")
         if not 0 <= value < inf or (name == "lr" and value == 0):
             raise ValueError(f"optimizer.{name}={value}: allowed is {allowed}")
-    momentum = options.get("momentum")  # torch's algorithms take NaN, and any from 0
-    if momentum is not None and not 0 <= momentum < 1:
-        raise ValueError(f"optimizer.momentum={momentum}: allowed is 0 up to, not with, 1")
+    for name in ("momentum", "alpha", "betas"):  # of running means; torch's algorithms take NaN, and some any from 0
+        given = options.get(name)
+        if given is not None and not all(0 <= one < 1 for one in (given if name == "betas" else [given])):
+            raise ValueError(f"optimizer.{name}={given}: allowed is 0 up to, not with, 1")
+    if not options.get("fallback_lr_scale", 1.0) > 0:
+        raise ValueError(f"optimizer.fallback_lr_scale={options['fallback_lr_scale']}: allowed is above 0")
     groups = [group for group in parameter_groups(net, decay_norms_and_biases=decay_norms_and_biases) if group["params"]]
     optimizer = get_class(algorithm)
     if fused and "fused" in inspect.signature(optimizer).parameters:

@@ -40,7 +40,7 @@ def drawn(strand: Strand) -> list[Drawn | None]:
     with draw.style():
         figure = Figure(figsize=(draw.WIDTH, 4.4))
         draw.title_at(figure, title)
-        left, width = 0.62 / draw.WIDTH, (draw.WIDTH - 0.78) / draw.WIDTH
+        left, width = 0.72 / draw.WIDTH, (draw.WIDTH - 0.88) / draw.WIDTH  # room for rates of four digits
         upper = figure.add_axes((left, 0.60, width, 0.32))
         lower = figure.add_axes((left, 0.20, width, 0.34), sharex=upper)
         lines = [figures.curve(upper, level, index, "lr", 1.0) for index, level in enumerate(strand.levels)]

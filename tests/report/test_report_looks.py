@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-from figure_checks import check_axes, check_without_colour
+from figure_checks import check_axes, check_without_colour, check_words, keeping
+from report.fake_runs import make_run
 from report.read_back import drawn
 
-from cifar_lit.report import draw
+from cifar_lit.report import draw, write
 from cifar_lit.report.draw import ON_DARK, PALETTE
 
 pytestmark = pytest.mark.slow
@@ -20,6 +21,28 @@ def test_axes_have_names_and_units(written, kept):
         check_axes(figure, *VARIED)
     [parallel] = kept["held-out-parallel"].axes
     assert [label.get_text() for label in parallel.get_xticklabels()][-1] == "score (%)"
+
+
+def test_words_are_whole_and_apart(kept):
+    for figure in kept.values():
+        check_words(figure)
+
+
+def test_settings_that_count_something_say_what(tmp_path):
+    for number, (images, padding) in enumerate([(64, 2), (64, 4), (256, 2), (256, 4)]):
+        settings = {"data.batch_size": images, "augment.crop.padding": padding}
+        make_run(tmp_path / str(number), seed=0, settings=settings, accuracy=0.5 + number / 20)
+    figures = {}
+    with keeping(figures):
+        write.read([tmp_path], "t", 8)
+    [grid] = figures["held-out-grid-1"].axes
+    across, down = grid.get_xlabel(), grid.get_ylabel()
+    assert {across, down.replace(".\n", ".").replace("\n", " ")} == {"data.batch_size (images)", "augment.crop.padding (pixels)"}
+    [parallel] = figures["held-out-parallel"].axes
+    labels = [label.get_text() for label in parallel.get_xticklabels()]
+    for figure in figures.values():
+        check_words(figure)
+    assert set(labels[:2]) == {"data.\nbatch_size\n(images)", "augment.\ncrop.padding\n(pixels)"}
 
 
 def test_nothing_relies_on_colour_alone(written, kept):

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from figure_checks import check_axes, check_without_colour
+from figure_checks import check_axes, check_without_colour, check_words
 from robustness.subjects import TEMPERATURE, make_bundle, others
 
 from cifar_lit import checkpoint
@@ -103,6 +103,7 @@ def test_figures_have_names_units_and_looks(measured):
     for figure in drawn.values():
         check_axes(figure)
         check_without_colour(figure)
+        check_words(figure)
 
 
 def test_a_sample_repeats_itself(measured, tmp_path):

@@ -1,7 +1,7 @@
 """How the figures of studies look: names and units on every axis, and nothing told by colour alone."""
 
 import pytest
-from figure_checks import check_axes, check_without_colour, keeping
+from figure_checks import check_axes, check_without_colour, check_words, keeping
 
 from cifar_lit.study.conclude import conclude
 
@@ -23,3 +23,4 @@ def test_names_units_and_looks(study_of, study):
     for figure in figures.values():
         check_axes(figure, "weight decay")
         check_without_colour(figure)
+        check_words(figure)

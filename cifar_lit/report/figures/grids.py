@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 from cifar_lit.report import draw
 from cifar_lit.report.draw import Drawn
 from cifar_lit.report.figures.importance import shares
-from cifar_lit.report.figures.settings import levels
+from cifar_lit.report.figures.settings import levels, titled
 from cifar_lit.report.subject import Subject
 from cifar_lit.report.words import plain
 
@@ -50,8 +50,10 @@ def _map(subject: Subject, one: str, other: str, number: int) -> Drawn:
     mean = np.divide(total, n, out=np.full(n.shape, np.nan), where=n > 0)
     names = " by ".join(plain(name.rpartition(".")[2], 18) for name in (one, other))
     title = f"{subject.board.kind.score_words.capitalize()} (%): {names}"
-    left = 0.45 + 0.075 * max(len(row) for row in rows)
-    figure, axes = draw.sheet(title, 0.36 * len(rows) + 0.1, left=left)
+    beside = titled(one, 26)
+    left = 0.3 + 0.15 * len(beside) + 0.075 * max(len(row) for row in rows)
+    height = max(0.36 * len(rows) + 0.1, 0.075 * max(len(line) for line in beside))
+    figure, axes = draw.sheet(title, height, left=left)
     low, high = np.nanmin(mean), np.nanmax(mean)
     colours = axes.pcolormesh(100 * mean, cmap="cividis", vmin=100 * low, vmax=100 * max(high, low + 1e-6), edgecolors="none")
     for row, column in np.ndindex(*mean.shape):
@@ -65,7 +67,7 @@ def _map(subject: Subject, one: str, other: str, number: int) -> Drawn:
                   fontweight="bold" if value == high else "normal")  # fmt: skip
     axes.set_xticks(np.arange(len(columns)) + 0.5, columns)
     axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
-    axes.set(xlabel=plain(other, 50), ylabel=plain(one, 26))
+    axes.set(xlabel=" ".join(titled(other, 50)).replace(". ", ".", 1), ylabel="\n".join(beside))
     axes.grid(visible=False)
     axes.tick_params(length=0)
     if sum(len(column) for column in columns) > 48:

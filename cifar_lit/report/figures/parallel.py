@@ -9,7 +9,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from cifar_lit.report import draw
 from cifar_lit.report.draw import Drawn
 from cifar_lit.report.figures.importance import shares
-from cifar_lit.report.figures.settings import Scale, scale, word
+from cifar_lit.report.figures.settings import Scale, scale, titled, word
 from cifar_lit.report.subject import Subject
 from cifar_lit.report.words import plain
 
@@ -54,8 +54,7 @@ def draw_all(subject: Subject) -> list[Drawn | str]:
             side: dict[str, Any] = {"ha": "right" if last else "left", "va": "center", "fontsize": 7}
             axes.text(place + (-0.05 if last else 0.05), at, plain(text, 14), **side, zorder=4,
                       bbox={"facecolor": draw.GROUND, "alpha": 0.75, "pad": 0.8, "edgecolor": "none"})  # fmt: skip
-    labels = [*(name.replace(".", ".\n", 1) for name in names), "score (%)"]
-    axes.set_xticks(where, [plain(part, 40) if "\n" not in part else part for part in labels], fontsize=7)
+    axes.set_xticks(where, [*("\n".join(titled(name, 40)) for name in names), "score (%)"], fontsize=7)
     axes.tick_params(axis="x", length=0)
     named_lines = sorted(axes.get_lines(), key=lambda line: -line.get_linewidth())[: min(_NAMED, len(entries))]
     named_lines.sort(key=lambda line: [draw.MARKERS.index(str(line.get_marker()))])

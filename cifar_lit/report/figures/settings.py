@@ -9,6 +9,22 @@ from cifar_lit.report.words import plain
 
 _LOG = 30.0  # positive numbers that differ by more than this factor are spread by their logarithm
 _MOST_TICKS = 9
+# Of options that count something, where their names do not say what. Rates, shares and factors have no unit.
+_UNITS = {
+    "batch_size": "images",
+    "eval_batch_size": "images",
+    "val_size": "images",
+    "image_size": "pixels a side",
+    "padding": "pixels",
+    "patience": "validations",
+}
+
+
+def titled(name: str, most: int = 60) -> list[str]:
+    """The name of a setting in lines: its group, itself, and what its numbers count, in brackets, where they count something."""
+    group, dot, own = name.partition(".")
+    counted = _UNITS.get(name.rpartition(".")[2])
+    return [plain(line, most) for line in (group + dot, own, counted and f"({counted})") if line]
 
 
 def word(value: Any, most: int = 18) -> str:
