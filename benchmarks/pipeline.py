@@ -26,6 +26,7 @@ from cifar_lit.augment.policy import Policy
 from cifar_lit.data.course import Course
 from cifar_lit.data.dataset import Split
 from cifar_lit.data.loaders import Normalize, Place, WorkerLoader
+from cifar_lit.memory import keep_freed_memory
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 SIZE = (32, 32)
@@ -108,6 +109,7 @@ def main() -> None:
     for name in ("cores", "batch", "images", "repetitions"):
         if getattr(args, name) < 1:
             parser.error(f"--{name} {getattr(args, name)}: allowed is 1 or more")
+    keep_freed_memory()  # as in training
     torch.set_num_threads(args.cores)
     cv2.setNumThreads(1)
 

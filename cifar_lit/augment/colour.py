@@ -9,6 +9,7 @@ from cifar_lit.augment.op import Op, Params, Size, check_interval, check_number,
 
 # ITU-R 601: the share of red, green and blue in grey.
 _GREY = (0.299, 0.587, 0.114)
+_FAR = 1e9  # any difference of two pixels that can be seen comes to more than all hues
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -65,58 +66,69 @@ class Jitter(Op):
 
     def draw(self, n: int, size: Size, generator: torch.Generator) -> Params:
         params = {name: uniform(n, *limits, generator) for name, limits in self.ranges().items()}
-        params["order"] = torch.rand(n, len(params), generator=generator).argsort(dim=1)
+        params["order"] = torch.rand(n, len(_ADJUST), generator=generator).argsort(dim=1)
         return params
 
     def apply(self, images: Tensor, params: Params, generator: torch.Generator) -> Tensor:
-        images = images.to(torch.float32, copy=True)
+        # At each turn samples move to where their neighbours get the same change, which is then made in place: on a CPU,
+        # in half of the time that taking them out and putting them back takes.
+        device = images.device
+        factors = torch.stack([params[name] for name in _ADJUST], dim=1)
+        lie = torch.arange(len(images))  # the sample that lies in each row
         for turn in params["order"].unbind(1):
-            for which, (name, adjust) in enumerate(_ADJUST.items()):
-                rows = (turn == which).nonzero().flatten()
-                if getattr(self, name) == 0 or len(rows) == 0:
-                    continue
-                factor = params[name][rows].to(images.device, non_blocking=True)
-                there = rows.to(images.device, non_blocking=True)
-                images.index_copy_(0, there, adjust(images.index_select(0, there), factor))
-        return images
+            which, moves = turn.index_select(0, lie).sort()
+            lie = lie.index_select(0, moves)
+            factor = factors[lie, which].to(device, non_blocking=True)[:, None, None, None]
+            images = images.index_select(0, moves.to(device, non_blocking=True)).to(torch.float32)
+            counts = which.bincount(minlength=len(_ADJUST)).tolist()
+            for (name, adjust), part, own in zip(_ADJUST.items(), images.split(counts), factor.split(counts), strict=True):
+                if len(part) > 0 and getattr(self, name) != 0:
+                    adjust(part, own)
+        return images.index_select(0, lie.argsort().to(device, non_blocking=True))
 
 
-def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
-    """factor * images + (1 - factor) * other, with a factor (n,) beyond 1 too."""
-    return torch.lerp(other, images, factor[:, None, None, None]).clamp_(0, 255)
+def _blend(images: Tensor, other: Tensor, factor: Tensor) -> None:
+    """factor * images + (1 - factor) * other, in place, with a factor beyond 1 too. `other` may have fewer numbers."""
+    images.mul_(factor).add_(other * (1 - factor)).clamp_(0, 255)
 
 
 def _grey(images: Tensor) -> Tensor:
     red, green, blue = images.split(1, dim=1)
-    return _GREY[0] * red + _GREY[1] * green + _GREY[2] * blue
+    return (red * _GREY[0]).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2])
 
 
-def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """Blend float32 images (n, 3, H, W) with black."""
-    return images.mul(factor[:, None, None, None]).clamp_(0, 255)
+def adjust_brightness(images: Tensor, factor: Tensor) -> None:
+    """Blend float32 images (n, 3, H, W) with black, in place. factor: (n, 1, 1, 1)."""
+    images.mul_(factor).clamp_(0, 255)
 
 
-def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
+def adjust_contrast(images: Tensor, factor: Tensor) -> None:
     """Blend with the mean grey of each image."""
-    return _blend(images, _grey(images).mean(dim=(1, 2, 3), keepdim=True), factor)
+    _blend(images, _grey(images.mean(dim=(2, 3), keepdim=True)), factor)
 
 
-def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
+def adjust_saturation(images: Tensor, factor: Tensor) -> None:
     """Blend with the image in grey."""
-    return _blend(images, _grey(images), factor)
+    _blend(images, _grey(images), factor)
 
 
-def adjust_hue(images: Tensor, factor: Tensor) -> Tensor:
-    """Turn the hue of HSV by factor (n,), where 1 is the whole circle."""
-    red, green, blue = images.unbind(1)
+def adjust_hue(images: Tensor, factor: Tensor) -> None:
+    """Turn the hue of HSV, where a factor of 1 is the whole circle. Without torch.where, which is slow on a CPU."""
+    red, green, blue = images.split(1, dim=1)
     value = torch.maximum(torch.maximum(red, green), blue)
-    chroma = value - torch.minimum(torch.minimum(red, green), blue)
+    low = torch.minimum(torch.minimum(red, green), blue)
+    chroma = value - low
     unit = chroma.clamp(min=1e-6)
-    sixths = torch.where(value == green, (blue - red) / unit + 2, (red - green) / unit + 4)
-    sixths = torch.where(value == red, (green - blue) / unit, sixths)
-    sixths = sixths.add_(6 * factor[:, None, None]).remainder_(6)
-    missing = ((sixths - 3).abs_().neg_().add_(2), (sixths - 2).abs_().sub_(1), (sixths - 4).abs_().sub_(1))
-    return torch.stack([value - chroma * share.clamp_(0, 1) for share in missing], dim=1)
+    # The hue, times 6 * unit, as seen from the channel that is highest: of all three, but the others are far below.
+    # Where two are highest they agree.
+    seen = []
+    for own, one, other, sixth in ((red, green, blue, 0), (green, blue, red, 2), (blue, red, green, 4)):
+        seen.append((one - other).add_(unit, alpha=sixth).add_(own - value, alpha=_FAR))
+    hue = torch.maximum(torch.maximum(seen[0], seen[1]), seen[2]).div_(unit.mul_(6))
+    sixths = hue.add_(1 + factor).frac_().mul_(6)  # it was -1/6 or more, and turns by half a circle at most
+    for channel, end, sign, opposite in ((red, low, 1, 3), (green, value, -1, 2), (blue, value, -1, 4)):
+        share = (sixths - opposite).abs_().sub_(1).clamp_(0, 1)
+        torch.addcmul(end, chroma, share, value=sign, out=channel)
 
 
 _ADJUST = {

@@ -41,23 +41,20 @@ class Crop(Op):
 
     def apply(self, images: Tensor, params: Params, generator: torch.Generator) -> Tensor:
         n, channels, height, width = images.shape
-        padded = self._pad(images)
-        stride = padded.shape[3]
-        rows = torch.arange(height, device=images.device) * stride
-        columns = torch.arange(width, device=images.device)
-        corner = (params["top"] * stride + params["left"]).to(images.device, non_blocking=True)
-        pixel = (corner[:, None, None] + rows[:, None] + columns).view(n, 1, -1).expand(-1, channels, -1)
-        return padded.flatten(2).gather(2, pixel).view(n, channels, height, width)
-
-    def _pad(self, images: Tensor) -> Tensor:
-        pad = self.padding
+        top, left = (params[name].to(images.device, non_blocking=True)[:, None] for name in ("top", "left"))
+        rows = top + torch.arange(height, device=images.device)
+        columns = left + torch.arange(width, device=images.device)
         if self.mode == "constant":
-            return F.pad(images, (pad, pad, pad, pad))
-        for dim in (2, 3):  # F.pad mirrors no uint8
-            last = images.shape[dim] - 1
-            source = torch.arange(-pad, last + pad + 1, device=images.device).abs()
-            images = images.index_select(dim, last - (last - source).abs())
-        return images
+            images = F.pad(images, (self.padding,) * 4)
+        else:  # read where the mirror shows them: nothing is padded, and F.pad mirrors no uint8
+            rows, columns = self._mirrored(rows, height), self._mirrored(columns, width)
+        pixel = (rows[:, :, None] * images.shape[3] + columns[:, None, :]).view(n, 1, -1).expand(-1, channels, -1)
+        return images.flatten(2).gather(2, pixel).view(n, channels, height, width)
+
+    def _mirrored(self, places: Tensor, length: int) -> Tensor:
+        """Places along a padded side -> those along the side itself, mirrored about its outermost pixels."""
+        last = length - 1
+        return last - (last - (places - self.padding).abs()).abs()
 
 
 @dataclass(kw_only=True, frozen=True)

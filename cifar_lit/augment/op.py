@@ -91,7 +91,16 @@ def apply_where(
         return images
     there = rows.to(images.device, non_blocking=True)
     part = op.apply(images.index_select(0, there), select(params, rows), generator)
-    return images.index_copy_(0, there, part) if overwrite else images.index_copy(0, there, part)
+    changed = images if overwrite else images.clone()
+    _replace(changed, there, part)
+    return changed
+
+
+def _replace(images: Tensor, rows: Tensor, part: Tensor) -> None:
+    """Write `part` into the given rows of `images`, in place."""
+    if all(one.is_contiguous() and one.shape[-1] * one.element_size() % 8 == 0 == one.data_ptr() % 8 for one in (images, part)):
+        images, part = images.view(torch.int64), part.view(torch.int64)  # a CPU copies number by number: make them large
+    images.index_copy_(0, rows, part)
 
 
 def apply_fixed(op: Op, images: Tensor, applies: Tensor, params: Params, generator: torch.Generator) -> Tensor:

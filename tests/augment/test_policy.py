@@ -1,5 +1,6 @@
 """The policy: determinism, one row a sample, what is refused, and every file of conf/augment."""
 
+import itertools
 import pickle
 from pathlib import Path
 
@@ -189,6 +190,21 @@ def test_jitter_is_torchvisions(name):
     done = op.apply(IMAGES[:1], params, generator(0))
     expected = getattr(TF, f"adjust_{name}")(IMAGES[:1].float() / 255, factor) * 255
     torch.testing.assert_close(done, expected, atol=0.02, rtol=0)
+
+
+def test_jitter_keeps_to_the_order_of_each_sample():
+    from torchvision.transforms.v2 import functional as TF
+
+    op = Jitter(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.4)
+    names = list(op.ranges())
+    images = torch.randint(0, 256, (24, 3, *SIZE), generator=generator(3), dtype=torch.uint8)
+    params = op.draw(24, SIZE, generator(4)) | {"order": torch.tensor(list(itertools.permutations(range(4))))}
+    done = op.apply(images, params, generator(0))
+    for index, order in enumerate(params["order"].tolist()):
+        expected = images[index].float() / 255
+        for which in order:
+            expected = getattr(TF, f"adjust_{names[which]}")(expected, float(params[names[which]][index]))
+        torch.testing.assert_close(done[index], expected * 255, atol=0.05, rtol=0)
 
 
 def test_trivial_leaves_torchs_global_generator_alone():
