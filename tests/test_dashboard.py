@@ -18,8 +18,8 @@ from cifar_lit.logger import TABLES, Wandb, end, findings_tables, recipe
 from cifar_lit.runs.records import CALIBRATION
 
 
-def specs(group: str | None = None, data: str = views.DATA) -> list[dict[str, Any]]:
-    found = views.plain("five", "me", group, data)
+def specs(**chosen: Any) -> list[dict[str, Any]]:
+    found = views.plain("five", "me", views.Chosen(**chosen))
     return [*found["workspaces"], found["report"]]
 
 
@@ -114,7 +114,7 @@ def test_every_name_is_one_that_runs_write(train):
     assert len(told) == 4
     run = told[0]
     assert {run["group"]} == {each["group"] for each in told} == {"run"}
-    for view in specs(run["group"]):
+    for view in specs(group=run["group"]):
         names = addressed(view["spec"])
         assert {section for section, _ in names} == {"history", "summary", "config", "run"}
         for section, name in sorted(names):
@@ -151,7 +151,7 @@ def test_what_the_library_writes_it_can_read():
     from wandb_workspaces.reports.v2 import internal as reports
     from wandb_workspaces.workspaces import internal
 
-    for view in views.plain("five", "me", "sweep/now")["workspaces"]:
+    for view in views.plain("five", "me", views.Chosen("sweep/now"))["workspaces"]:
         model = internal.View(
             entity="me", project="five", display_name=view["name"], name="", id="",
             spec=internal.WorkspaceViewspec.model_validate_json(json.dumps(view["spec"])),
@@ -237,7 +237,7 @@ def test_a_run_that_ended_tells_its_recipe_again():
 
 
 def test_one_sweep_only():
-    for view in specs("sweep/2026-11-20"):
+    for view in specs(group="sweep/2026-11-20"):
         assert view["name"].endswith(", sweep/2026-11-20")
         assert all(only["group"] == "sweep/2026-11-20" for only in filters(view))
     assert not [only for view in specs() for only in filters(view) if "group" in only]
@@ -251,6 +251,12 @@ def test_other_images_have_views_of_their_own():
         assert all("test/images" not in only for only in filters(view)), "which may be any number"
 
 
+def test_of_folders_with_one_name_only_one():
+    for view in specs(data="folder", fingerprint="97f0236a672dd8d7"):
+        assert view["name"].endswith(", folder, 97f0236a672dd8d7")
+        assert {(only["data"], only["data_fingerprint"]) for only in filters(view)} == {("folder", "97f0236a672dd8d7")}
+
+
 def test_panels_of_a_report_do_not_lie_on_each_other():
     for grid in (found for found in dicts(specs()[2]) if found.get("type") == "panel-grid"):
         places = [panel["layout"] for panel in drawn(grid)]
@@ -259,7 +265,8 @@ def test_panels_of_a_report_do_not_lie_on_each_other():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--project", ""], ["--project", "me/five"], ["--entity", " "], ["--group", ""], ["--data", ""]]
+    "arguments",
+    [["--project", ""], ["--project", "me/five"], ["--entity", " "], ["--group", ""], ["--data", ""], ["--fingerprint", "97f0"]],
 )
 def test_names_that_cannot_be_are_usage_errors(arguments, capsys):
     with pytest.raises(SystemExit) as stop:

@@ -121,7 +121,7 @@ def test_a_push_sends_what_is_printed_and_a_second_writes_over_it(server):
         assert [address.startswith(f"{server}/me/five") for address in addresses] == [True] * 3
         sent = list(WandB.views.values())
         assert [view["type"] for view in sent] == ["project-view", "project-view", "runs"]
-        for view, expected in zip(sent, specs("sweep/now"), strict=True):
+        for view, expected in zip(sent, specs(group="sweep/now"), strict=True):
             assert view["displayName"] == expected["name"]
             assert without_ids(json.loads(view["spec"])) == without_ids(expected["spec"])
 

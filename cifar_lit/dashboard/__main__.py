@@ -1,8 +1,9 @@
-"""The command: `python -m cifar_lit.dashboard --project NAME [--entity E] [--group SWEEP] [--data NAME] [--print]`."""
+"""The command: `python -m cifar_lit.dashboard --project NAME`, with `--entity`, `--group`, `--data`, `--fingerprint`, `--print`."""
 
 import argparse
 import json
 import os
+import re
 import sys
 
 from cifar_lit.dashboard import views
@@ -23,6 +24,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="only the runs on these images, by the name in summary.json: cifar100 (default), folder or synthetic",
     )
+    parser.add_argument(
+        "--fingerprint",
+        metavar="HEX",
+        help="only the runs on the very images with this data_fingerprint in summary.json; for folders, which share a name",
+    )
     parser.add_argument("--print", action="store_true", help="write the JSON to standard output, and push nothing")
     return parser
 
@@ -35,13 +41,16 @@ def main(arguments: list[str] | None = None) -> int:
         value = getattr(given, option)
         if value is not None and (not value.strip() or (option != "group" and "/" in value)):
             parser.error(f"--{option} {value!r}: a name, without a slash" if option != "group" else "--group: it is empty")
+    if given.fingerprint is not None and not re.fullmatch(r"[0-9a-f]{16}", given.fingerprint):
+        parser.error(f"--fingerprint {given.fingerprint!r}: sixteen digits of 0-9 and a-f, as in summary.json")
+    chosen = views.Chosen(given.group, given.data, given.fingerprint)
     if given.print:
-        print(json.dumps(views.plain(given.project, given.entity or "", given.group, given.data), indent=2))
+        print(json.dumps(views.plain(given.project, given.entity or "", chosen), indent=2))
         return 0
     from cifar_lit.dashboard import push  # imports W&B's client, which --print does without
 
     try:
-        for address in push.push(given.project, given.entity, given.group, given.data):
+        for address in push.push(given.project, given.entity, chosen):
             print(address)
     except push.PushError as error:
         if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":

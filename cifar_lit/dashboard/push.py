@@ -23,20 +23,19 @@ class PushError(Exception):
 def push(
     project: str,
     entity: str | None = None,
-    group: str | None = None,
-    data: str = views.DATA,
+    chosen: views.Chosen = views.ALL,
     seconds: float = TIMEOUT_SECONDS,
 ) -> list[str]:
     """Save the workspaces and the report, over those of an earlier push. Returns their addresses. Raises PushError.
 
-    entity: a user or a team; the key's own by default. group, data: see views. seconds: how long to wait for W&B.
+    entity: a user or a team; the key's own by default. chosen: which runs. seconds: how long to wait for W&B.
     """
     if os.environ.get("WANDB_MODE", "online") in ("offline", "dryrun", "disabled"):
         raise PushError(f"WANDB_MODE={os.environ['WANDB_MODE']}: pushing needs a network; unset it, or use --print")
-    return _within(seconds, lambda: _push(project, entity, group, data))
+    return _within(seconds, lambda: _push(project, entity, chosen))
 
 
-def _push(project: str, entity: str | None, group: str | None, data: str) -> list[str]:
+def _push(project: str, entity: str | None, chosen: views.Chosen) -> list[str]:
     wandb.setup(wandb.Settings(silent=True))
     if not wandb.login(prompt=False, verify=False):
         raise PushError("no W&B API key: run `wandb login` or set WANDB_API_KEY; --print writes the JSON without one")
@@ -44,13 +43,13 @@ def _push(project: str, entity: str | None, group: str | None, data: str) -> lis
     entity = entity or api.default_entity
     if not entity:
         raise PushError("this W&B key has no default entity: give --entity")
-    report = views.report(project, entity, group, data)
+    report = views.report(project, entity, chosen)
     try:
         report._to_model()  # looks up the project, before anything is written
     except ValueError:
         train = f"train with logger=wandb logger.wandb.project={project}"
         raise PushError(f"{entity}/{project}: W&B has no such project, or not for this key; {train}") from None
-    addresses = [_save_workspace(workspace) for workspace in views.workspaces(project, entity, group, data)]
+    addresses = [_save_workspace(workspace) for workspace in views.workspaces(project, entity, chosen)]
     return [*addresses, _save_report(api, report)]
 
 
