@@ -1,4 +1,4 @@
-"""The command: `python -m cifar_lit.dashboard --project NAME`, with `--entity`, `--group`, `--data`, `--fingerprint`, `--print`."""
+"""The command: `python -m cifar_lit.dashboard --project NAME`; `--help` names the other options."""
 
 import argparse
 import json
