@@ -32,7 +32,7 @@ _RUN = """
 | seed | {seed} |
 | code | {git} |
 
-Made by `python train.py {overrides}`.
+Made by `python train.py {overrides}`{left_out}.
 """
 
 _FOOT = """
@@ -64,8 +64,8 @@ _LIMITS = {
 }
 
 
-def write(facts: Facts, summary: dict[str, Any]) -> str:
-    """The text of a trained network's card, from its facts and its run's summary."""
+def write(facts: Facts, summary: dict[str, Any], *, left_out: bool = False) -> str:
+    """The text of a trained network's card, from its facts and its run's summary. left_out: whether options are not told."""
 
     def percent(name: str) -> str:
         return f"{100 * summary[name]:.2f}%" if summary.get(name) is not None else "not measured"
@@ -90,6 +90,7 @@ def write(facts: Facts, summary: dict[str, Any]) -> str:
         seed=summary["seed"],
         git=summary["git"] or "not in a checkout",
         overrides=" ".join(summary["overrides"]),
+        left_out=", with paths of its machine" if left_out else "",
     )
     return _around(facts, measured, "mit")
 

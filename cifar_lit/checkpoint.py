@@ -108,7 +108,7 @@ def keep_previous(folder: Path) -> None:
 
 def latest(folder: Path) -> Path | None:
     """The newest whole checkpoint of a run to go on from; None where it has none. A bad one is passed over, aloud."""
-    numbered = sorted(folder.glob("epoch=*.ckpt"), reverse=True)
+    numbered = sorted(folder.glob("epoch=*.ckpt"), key=lambda path: (len(path.name), path.name), reverse=True)
     for path in (folder / "last.ckpt", folder / "previous.ckpt", *numbered):
         if not path.exists():
             continue

@@ -27,7 +27,11 @@ from cifar_lit.trainer import Trainer
 log = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "torchvision", "lightning", "albumentations", "numpy")
-_OF_THIS_MACHINE = re.compile(r"^resume=|=.*([/~\\]|\$\{)")  # overrides with paths in them, or with what may be one
+# Overrides that say where something lies: by their names, or since what looks like the beginning of a path is in them.
+# Not any slash: `augment=ablation/no_flip` and `monitor=val/loss` say what was trained.
+_OF_THIS_MACHINE = re.compile(
+    r"^[+~]*(resume|run_dir|[\w./@]*(root|dir|path|uri|url))=|=.*(\$\{|\\|(^|[\s=:,'\"({\[])(~|/|\.{1,2}/|[A-Za-z]:/))"
+)
 # R1 ended 10.78 points apart, and called it over-fitting.
 _GAP = 0.10
 
@@ -137,7 +141,9 @@ def measure(
 
 def _shipped(task: Task, summary: dict[str, Any], folder: Path) -> tuple[Facts, str]:
     """The facts and the card of a run's bundle, which is given away: they do not say where files lie on this machine."""
-    summary = summary | {"overrides": [typed for typed in summary["overrides"] if not _OF_THIS_MACHINE.search(typed)]}
+    told = [typed for typed in summary["overrides"] if not _OF_THIS_MACHINE.search(typed)]
+    left_out = len(told) < len(summary["overrides"])
+    summary = summary | {"overrides": told}
     about = (
         "experiment", "overrides", "seed", "validation", "evaluated", "evaluated_epoch", "test_time_flip", "precision", "git",
         "versions",
@@ -150,7 +156,7 @@ def _shipped(task: Task, summary: dict[str, Any], folder: Path) -> tuple[Facts, 
             "origin": {name: summary[name] for name in about} | {"run": "/".join(folder.absolute().parts[-2:])},
         }
     )
-    return facts, card.write(facts, summary)
+    return facts, card.write(facts, summary, left_out=left_out)
 
 
 def _is_measured(value: Any) -> bool:

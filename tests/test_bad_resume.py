@@ -63,6 +63,8 @@ def contents(folder: Path) -> dict[str, bytes]:
         ("optimizer.lr=0.01", ["optimizer.lr=0.1", "not 0.01"]),
         ("seed=4", ["seed=0", "not 4"]),
         ("augment=none", ["augment"]),
+        ("callbacks=lookahead", ["callbacks.lookahead", "Lookahead"]),
+        ("callbacks=ema", ["callbacks.ema", "EMA"]),
     ],
 )
 def test_a_resume_of_something_else_changes_nothing(train, finished_run, change, words):
@@ -106,11 +108,11 @@ def test_what_a_resume_changed_is_in_the_record_of_a_run_whatever_version_began_
     config.write_text("".join(line for line in older.splitlines(keepends=True) if "_momentum: 0." not in line))
     assert config.read_text().count("\n") == older.count("\n") - 2
     typed = runs.read_overrides(finished_run)
-    ran = train(f"resume={finished_run}", "test_time_flip=true", "callbacks=ema", folder="")
+    ran = train(f"resume={finished_run}", "test_time_flip=true", "callbacks=early_stopping", folder="")
     assert ran.code == 0, ran.err
     summary = runs.read_summary(finished_run)
     assert summary["test_time_flip"] is summary["config"]["test_time_flip"] is True
-    assert "callbacks.ema.decay" in summary["config"]
+    assert "callbacks.early_stopping.patience" in summary["config"]
     assert runs.read_overrides(finished_run) == typed, "by which its sweep and resume=auto know it again"
 
 

@@ -170,6 +170,12 @@ def test_latest_is_the_last_and_falls_back_aloud(saved, caplog):
     assert checkpoint.latest(folder / "nowhere") is None
 
 
+def test_the_latest_of_numbered_checkpoints_is_that_of_the_highest_number(tmp_path):
+    for epoch in (999, 1001, 1000):
+        AtomicCheckpointIO().save_checkpoint(contents() | {"epoch": epoch}, tmp_path / f"epoch={epoch:03d}.ckpt")
+    assert checkpoint.latest(tmp_path) == tmp_path / "epoch=1001.ckpt"
+
+
 def test_keep_previous_without_a_last_one(tmp_path):
     checkpoint.keep_previous(tmp_path)
     (tmp_path / "previous.ckpt").write_text("old")

@@ -85,7 +85,7 @@ def test_slurm_must_tell_how_jobs_end(tmp_path, monkeypatch, commands, words):
 
 def test_processes_share_the_cores(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
     with launchers._environment(3):
         assert os.environ["OMP_NUM_THREADS"] == "2"
         assert os.environ["PYTHONPATH"].split(os.pathsep)[0] == str(REPOSITORY)

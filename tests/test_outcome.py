@@ -49,6 +49,9 @@ def test_a_run_validated_after_its_last_epoch_only_says_so(train):
     [
         ("data.root=/home/me/x", True), ("data.root=../me", True), ("data.root='~/x'", True), ("data.root=C:/x", True),
         ("+callbacks.x={dir: /home/me}", True), ("data.root=${oc.env:HOME}", True), ("resume=auto", True),
+        ("data.root=me/images", True), ("hydra.sweep.dir=mine", True), ("+logger.x.tracking_uri=https://me@host", True),
+        ("logger.wandb.save_dir='/home/me'", True), ("+a=[b,/home/me]", True), ("augment=ablation/no_flip", False),
+        ("objective=train/acc", False), ("callbacks.early_stopping.monitor=val/loss", False), ("+study/budget=a/minutes", False),
         ("hydra/launcher=joblib", False), ("callbacks=[ema,lookahead]", False), ("optimizer.lr=1e-3", False),
     ],
 )  # fmt: skip

@@ -19,8 +19,8 @@ MEASURED = COLUMNS[2:]  # what a callback can watch
 class MetricsFile(L.Callback):
     """Appends a row to metrics.csv after each epoch, flushed to the disk. `seconds` is the training part of the epoch.
 
-    A resumed run continues the file: rows of epochs that will be repeated are dropped. Every checkpoint holds the rows up
-    to it (R5 kept its history so), but for the clock's readings.
+    A resumed run continues the file: rows of epochs that will be repeated are dropped, and those that a power cut took come
+    from the checkpoint, which holds all up to it, but for the clock's readings.
     """
 
     def __init__(self) -> None:
@@ -30,11 +30,12 @@ class MetricsFile(L.Callback):
         if not trainer.is_global_zero:
             return
         self.path = Path(trainer.default_root_dir) / METRICS
-        kept = [row for row in read_metrics(self.path.parent) if row["epoch"] < trainer.current_epoch]
+        known = (*self.rows, *read_metrics(self.path.parent))
+        kept = {row["epoch"]: row for row in known if row["epoch"] < trainer.current_epoch}
         with writing(self.path) as part, open(part, "w", newline="") as file:
             table = csv.DictWriter(file, COLUMNS)
             table.writeheader()
-            for row in kept:
+            for _, row in sorted(kept.items()):
                 table.writerow({name: _cell(name, value) for name, value in row.items()})
 
     def on_train_epoch_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:

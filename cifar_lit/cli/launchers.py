@@ -13,6 +13,7 @@ from hydra.plugins.launcher import Launcher
 
 from cifar_lit.cli.errors import UsageError
 from cifar_lit.cli.jobs import Job
+from cifar_lit.cores import cores
 
 _PREFIX = "hydra_plugins."
 _ANSWER_SECONDS = 30.0
@@ -66,7 +67,7 @@ def _environment(n_jobs: int | None) -> Iterator[None]:
     here = str(Path(__file__).parents[2])
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (here, given["PYTHONPATH"])))
     if n_jobs is not None:
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n_jobs)))
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // n_jobs)))
     try:
         yield
     finally:

@@ -1,7 +1,6 @@
 """Our sweepers, and how Hydra comes to know them. Their jobs are carried out by cifar_lit.cli.jobs."""
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from cifar_lit import runs
 from cifar_lit.cli import jobs, launchers, plan, search, sweep_dir
 from cifar_lit.cli.errors import UsageError
 from cifar_lit.cli.jobs import Job
+from cifar_lit.cores import cores
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class Optuna(Carried):
             raise UsageError(f"hydra.sweeper.n_trials={n_trials}: allowed is a whole number from 1")
         if storage is not None and study_name is None:
             raise UsageError("hydra.sweeper.storage may hold many studies: give hydra.sweeper.study_name=... too")
-        self.n_trials, self.n_jobs = n_trials, n_jobs if n_jobs > 0 else os.cpu_count() or 1
+        self.n_trials, self.n_jobs = n_trials, n_jobs if n_jobs > 0 else cores()
         self.storage, self.study_name, self.seed = storage, study_name, seed
         self.options, self.params = dict(sampler or {}), params or {}
 

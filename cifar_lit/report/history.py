@@ -17,7 +17,7 @@ _MOST_EPOCHS = 100_000  # an epoch beyond it is a broken row, not a reason to as
 def read(folder: Path) -> np.ndarray:
     """(epochs, METRICS) of one run, NaN where nothing was measured. As `runs.read_metrics` reads it, several times as fast."""
     try:
-        head, *lines = (folder / runs.METRICS).read_text().splitlines()
+        head, *lines = runs.metrics_lines(folder)
     except (OSError, ValueError):
         return np.empty((0, len(METRICS)))
     names = head.split(",")

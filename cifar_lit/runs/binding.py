@@ -2,10 +2,13 @@
 
 from typing import Any
 
-# What may differ: where things are, how fast they are read, what is told to whom, and when to stop.
+# What may differ: where things are, how fast they are read, what is told to whom, and when to stop. Other callbacks may
+# change what is learned, as ema and lookahead do.
 FREE = (
-    "callbacks.", "logger.", "resume", "run_dir", "overrides", "name", "evaluate", "test_time_flip", "objective", "data.root",
-    "data.download", "data.fallback", "data.workers", "data.eval_batch_size", "trainer.max_time",
+    "callbacks.progress_bar", "callbacks.metrics_file", "callbacks.epoch_table", "callbacks.checkpoints", "callbacks.target",
+    "callbacks.early_stopping", "callbacks.prune", "logger.", "resume", "run_dir", "overrides", "name", "evaluate",
+    "test_time_flip", "objective", "data.root", "data.download", "data.fallback", "data.workers", "data.eval_batch_size",
+    "trainer.max_time",
 )  # fmt: skip
 
 

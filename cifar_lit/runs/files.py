@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
@@ -63,16 +64,21 @@ def read_summary(run_dir: Path) -> dict[str, Any] | None:
 def read_metrics(run_dir: Path) -> list[dict[str, float]]:
     """The rows of metrics.csv, one an epoch; values that were not measured in an epoch are left out.
 
-    A file ends at its first row that cannot be read: a power cut tears the last one.
+    A file ends at its first row that cannot be read, or before one without the end of its line, which a power cut tore: half
+    of a number is a number, too.
     """
     rows: list[dict[str, float]] = []
     try:
-        with open(run_dir / METRICS, newline="") as file:
-            for row in csv.DictReader(file):
-                rows.append({name: float(value) for name, value in row.items() if name and value})
+        for row in csv.DictReader(metrics_lines(run_dir)):
+            rows.append({name: float(value) for name, value in row.items() if name and value})
     except (OSError, ValueError, csv.Error):
         return rows
     return rows
+
+
+def metrics_lines(run_dir: Path) -> list[str]:
+    """The whole lines of metrics.csv, without their ends. Raises OSError, ValueError for what is no text."""
+    return re.split(r"\r?\n", (run_dir / METRICS).read_text())[:-1]
 
 
 def read_overrides(run_dir: Path) -> list[str] | None:

@@ -1,12 +1,13 @@
 """How fast an optimizer gets somewhere, and how far it gets: epochs and seconds to a common accuracy, and the final accuracy."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from cifar_lit import compare, runs
-from cifar_lit.report import draw, history
+from cifar_lit.report import draw
 from cifar_lit.report.draw import Drawn
 from cifar_lit.report.words import listed, percent, seconds, several
 from cifar_lit.runs import Run
@@ -27,13 +28,13 @@ def reached(run: Run, target: float) -> tuple[float, float] | None:
 
     Between two validations by a straight line.
     """
-    done, spent = 0.0, 0.0
+    spent = 0.0
     before = (0.0, 0.0, 0.0)  # epochs, seconds, accuracy
     for row in runs.read_metrics(run.path):
-        done, spent = done + 1, spent + row.get("seconds", 0.0)
+        spent += row.get("seconds", 0.0)
         if "val/acc" not in row:
             continue
-        here = (done, spent, row["val/acc"])
+        here = (row["epoch"] + 1, spent, row["val/acc"])
         if here[2] >= target:
             part = (target - before[2]) / (here[2] - before[2]) if here[2] > before[2] else 1.0
             return before[0] + part * (here[0] - before[0]), before[1] + part * (here[1] - before[1])
@@ -108,7 +109,6 @@ def drawn(strand: Strand) -> list[Drawn | None]:
 def _clock(strand: Strand) -> Drawn | None:
     title = f"{words.measured(strand).capitalize()} against training time"
     target = goal(strand)
-    place = history.METRICS.index("val/acc")
     rows: list[list[Any]] = []
     with draw.style():
         figure, axes = draw.sheet(title, legend=-(-(len(strand.levels) + 1) // 2))
@@ -116,10 +116,10 @@ def _clock(strand: Strand) -> Drawn | None:
         for index, level in enumerate(strand.levels):
             looks = draw.look(index)
             for number, run in enumerate(level.runs):
-                spent, accuracy = _timed(run, place)
-                (line,) = axes.plot(spent, 100 * accuracy, alpha=0.85, label=level.label, **looks)
+                spent, accuracy = _timed(run)
+                (line,) = axes.plot(spent, 100 * np.array(accuracy), alpha=0.85, label=level.label, **looks)
                 lines += [line] if number == 0 else []
-                rows += [[level.label, run.seed, float(s), float(a)] for s, a in zip(spent, accuracy, strict=True)]
+                rows += [[level.label, run.seed, s, a] for s, a in zip(spent, accuracy, strict=True)]
         if not rows:
             return None
         lines.append(axes.axhline(100 * target, color=draw.QUIET, linewidth=1, label=f"{percent(target)}%, timed to"))
@@ -130,11 +130,12 @@ def _clock(strand: Strand) -> Drawn | None:
         return draw.finish("seconds", figure, title, caption, ("optimizer", "seed", "seconds", "val/acc"), rows)
 
 
-def _timed(run: Run, place: int) -> tuple[np.ndarray, np.ndarray]:
-    table = history.read(run.path)
-    spent = np.cumsum([row.get("seconds", 0.0) for row in runs.read_metrics(run.path)][: len(table)])
-    there = np.flatnonzero(~np.isnan(table[: len(spent), place]))
-    return spent[there], table[there, place]
+def _timed(run: Run) -> tuple[list[float], list[float]]:
+    """Seconds of training until each validation, and its accuracy."""
+    rows = runs.read_metrics(run.path)
+    spent = list(accumulate(row.get("seconds", 0.0) for row in rows))
+    validated = [(done, row["val/acc"]) for done, row in zip(spent, rows, strict=True) if "val/acc" in row]
+    return [done for done, _ in validated], [accuracy for _, accuracy in validated]
 
 
 def columns(level: Level, strand: Strand) -> list[str]:

@@ -27,6 +27,15 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_epochs_to_the_goal_are_those_of_the_rows_that_are_left(tmp_path):
+    folder = job(tmp_path / "0", "optimizer", ("a",), 0, 0.5, curve=(0.2, 0.4, 0.6, 0.8, 1.0), seconds=3.0)
+    head, *rows = (folder / "metrics.csv").read_text().splitlines()
+    (folder / "metrics.csv").write_text("\n".join([head, rows[0], *rows[3:]]) + "\n")  # epochs 1, 4 and 5
+    [run], _ = runs.collect([tmp_path])
+    assert optimizer.reached(run, 0.4) == pytest.approx((4.0, 6.0))
+    assert optimizer._timed(run) == ([3.0, 6.0, 9.0], pytest.approx([0.1, 0.4, 0.5]))
+
+
 def test_learning_rates_that_work_and_that_do_not(study_of):
     folder = study_of("learning_rate", {0.1: 0.10, 0.01: 0.30, 0.001: 0.301, 0.0001: 0.20})
     text = said(folder)
