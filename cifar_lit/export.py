@@ -24,10 +24,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from cifar_lit import bundle, checkpoint, hub
+from cifar_lit import bundle, checkpoint, hub, terminal
 from cifar_lit.atomic import sync
 from cifar_lit.bundle import ONNX, Facts
-from cifar_lit.terminal import complaint
 
 FILES = {"onnx": ONNX, "torch_export": "model.pt2"}
 METADATA = "cifar_lit"  # the key in an ONNX file under which JSON says how it is to be fed
@@ -205,10 +204,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise ExportError(f"{given.bundle}: what the Hub gives is kept as it came; say with -o FILE where the export goes")
         made = export(hub.place(given.bundle), given.to, given.output)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
-            raise
-        print(f"error: {complaint(error, 400)}", file=sys.stderr)
-        return 1
+        return terminal.failed(error, 400)
     except KeyboardInterrupt:
         return _INTERRUPTED
     print(

@@ -4,14 +4,12 @@ Only the files of a bundle are ever fetched or sent, and what is fetched is chec
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cifar_lit import bundle
+from cifar_lit import bundle, terminal
 from cifar_lit.bundle import CARD, CONFIG, ONNX, WEIGHTS, CheckpointError
-from cifar_lit.terminal import complaint
 
 if TYPE_CHECKING:
     from torch import nn
@@ -122,10 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (CheckpointError, OSError) as error:
-        if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
-            raise
-        print(f"error: {complaint(error, 400)}", file=sys.stderr)
-        return 1
+        return terminal.failed(error, 400)
     return 0
 
 

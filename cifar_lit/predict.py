@@ -15,10 +15,10 @@ from typing import Any, BinaryIO, overload
 
 import numpy as np
 
-from cifar_lit import bundle, hub, pictures
+from cifar_lit import bundle, hub, pictures, terminal
 from cifar_lit.bundle import ONNX, CheckpointError, Facts
 from cifar_lit.pictures import Picture, PictureError
-from cifar_lit.terminal import complaint, one_line
+from cifar_lit.terminal import one_line
 
 RUNTIMES = ("torch", "onnx")
 Forward = Callable[[np.ndarray], np.ndarray]  # images (N, 3, H, W) float32, normalised -> logits (N, C) float32
@@ -251,10 +251,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
-            raise
-        print(f"error: {complaint(error)}", file=sys.stderr)
-        return 1
+        return terminal.failed(error)
     return 1 if bad else 0
 
 

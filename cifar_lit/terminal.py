@@ -1,5 +1,8 @@
 """Text from outside for the terminal: names in a foreign bundle or on the disk must not command it."""
 
+import os
+import sys
+
 
 def one_line(text: str, most: int) -> str:
     """`text` on one line without control characters, its middle left out where it is long."""
@@ -10,3 +13,16 @@ def one_line(text: str, most: int) -> str:
 def complaint(error: object, most: int = 2000) -> str:
     """What an error says (it, or its words), as one line."""
     return one_line(" ".join(str(error).split()), most)
+
+
+def failed(error: Exception, most: int = 2000) -> int:
+    """End a command for an error that a user can do something about: one line, and exit status 1.
+
+    With HYDRA_FULL_ERROR=1 it is raised instead, for the traceback, as by train.py.
+    """
+    # train.py sets HYDRA_FULL_ERROR itself, and says here what the user had set.
+    if os.environ.get("CIFAR_LIT_TRACEBACK", os.environ.get("HYDRA_FULL_ERROR")) == "1":
+        raise error
+    words = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
+    print(f"error: {complaint(words, most)}", file=sys.stderr)
+    return 1

@@ -76,7 +76,7 @@ def test_a_failure_at_the_end_leaves_no_trace(what, fails, code, folder, monkeyp
     monkeypatch.setattr(bundle, what, fails)
     assert asked(folder, "--to", "onnx") == code
     assert contents(folder) == before
-    assert capsys.readouterr().err == ("error: [Errno 28] No space left on device: 'config.json'\n" if code == 1 else "")
+    assert capsys.readouterr().err == ("error: config.json: No space left on device\n" if code == 1 else "")
 
 
 class Choosy(nn.Module):

@@ -58,7 +58,7 @@ def test_metrics_are_numbers_and_what_was_not_measured_is_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "torn", [b"1,20,-", b"1,2,3e\n", b"\0\0\0\0\0", b"1,20,\xff\xfe", b"epoch,step,lr\n2,3,0.1\n"], ids=range(5)
+    "torn", [b"1,20,-", b"1,20,0.0", b"1,2,3e\n", b"\0\0\0\0\0", b"1,20,\xff\xfe", b"epoch,step,lr\n2,3,0.1\n"], ids=range(6)
 )
 def test_metrics_end_at_a_torn_row(tmp_path, torn):
     (tmp_path / "metrics.csv").write_bytes(b"epoch,step,lr\n0,10,0.1\n" + torn)

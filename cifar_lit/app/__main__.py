@@ -1,19 +1,17 @@
 """The command: `python -m cifar_lit.app [BUNDLE_OR_RUN ...]`, and with `--export FOLDER --bundle BUNDLE` a Space."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 from PIL.Image import Image, fromarray
 
-from cifar_lit import hub
+from cifar_lit import hub, terminal
 from cifar_lit.app.examples import MOST, images
 from cifar_lit.bundle import Facts
 from cifar_lit.data.dataset import DataError
 from cifar_lit.pictures import PictureError
-from cifar_lit.terminal import complaint
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,10 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError) as error:
-        if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
-            raise
-        print(f"error: {complaint(error)}", file=sys.stderr)
-        return 1
+        return terminal.failed(error)
 
 
 def _of_its_data(facts: Facts) -> list[Image]:

@@ -1,10 +1,10 @@
 """Command line of the converter."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
+from cifar_lit import terminal
 from cifar_lit.bundle import CheckpointError, regular
 from cifar_lit.convert import Converted, ConvertError, Options, check_output, read, write
 from cifar_lit.pickles.limits import printable
@@ -37,10 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (ConvertError, CheckpointError, OSError) as error:
-        if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
-            raise
-        print(f"convert: {_line(error)}", file=sys.stderr)
-        return 1
+        return terminal.failed(error, 700)
     return 0
 
 
@@ -61,12 +58,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--force", action="store_true", help="replace a bundle that is there")
     parser.add_argument("--dry-run", action="store_true", help="only say what is in the file")
     return parser
-
-
-def _line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return printable(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
-    return printable(error, most=700)
 
 
 def _three(values: list[float] | None) -> tuple[float, float, float] | None:

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 
+from cifar_lit import terminal
 from cifar_lit.dashboard import views
 
 
@@ -53,10 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         for address in push.push(given.project, given.entity, chosen):
             print(address)
     except push.PushError as error:
-        if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return terminal.failed(error)
     return 0
 
 

@@ -1,16 +1,14 @@
 """The command: `python -m cifar_lit.explain <bundle> --what gradcam|confusions|filters|... [-o FOLDER]`."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cifar_lit import runs
+from cifar_lit import runs, terminal
 from cifar_lit.explain import confusions, filters, gradcam_grid, loss_landscape, stride_padding
 from cifar_lit.explain.request import Request
-from cifar_lit.terminal import complaint
 
 
 @dataclass(frozen=True)
@@ -92,11 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
             if path.suffix == ".md":
                 print(path.read_text(), end="")
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
-            raise
-        words = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
-        print(f"error: {complaint(words)}", file=sys.stderr)
-        return 1
+        return terminal.failed(error)
     except KeyboardInterrupt:
         print("Stopped. What takes long goes on where it was, with the same command.", file=sys.stderr)
         return 130

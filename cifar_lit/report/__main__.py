@@ -1,7 +1,6 @@
 """The command: `python -m cifar_lit.report [RUNS ...] [-o report/] [--live [SECONDS]]`."""
 
 import argparse
-import os
 import sys
 import time
 from dataclasses import replace
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cifar_lit import terminal
 from cifar_lit.report import verdict, write
 from cifar_lit.report.page import Contents
 from cifar_lit.report.ranking import TEST
@@ -60,11 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError) as error:
-        if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
-            raise
-        words = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
-        print(f"error: {' '.join(words.split())}", file=sys.stderr)
-        return 1
+        return terminal.failed(error)
     return 0
 
 

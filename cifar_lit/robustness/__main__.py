@@ -1,7 +1,6 @@
 """The command: `python -m cifar_lit.robustness <bundle> [--ood FOLDER] [--limit N]`."""
 
 import argparse
-import os
 import sys
 import time
 from contextlib import suppress
@@ -10,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cifar_lit import bundle, hub, runs
+from cifar_lit import bundle, hub, runs, terminal
 from cifar_lit.bundle import Facts
 from cifar_lit.cores import cores
 from cifar_lit.data import cifar100, of_bundle
@@ -19,7 +18,6 @@ from cifar_lit.predict import Predictor
 from cifar_lit.robustness import files, official
 from cifar_lit.robustness.official import Official
 from cifar_lit.robustness.study import Study
-from cifar_lit.terminal import complaint
 
 SCHEMA = 1
 _LIBRARIES = ("torch", "numpy", "scipy", "opencv-python-headless", "pillow", "torchmetrics", "matplotlib")
@@ -70,10 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
-            raise
-        print(f"error: {complaint(error)}", file=sys.stderr)
-        return 1
+        return terminal.failed(error)
     return 0
 
 

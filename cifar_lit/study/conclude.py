@@ -5,13 +5,11 @@ Also the command: `python -m cifar_lit.study runs/<study>/<time>`.
 
 import argparse
 import csv
-import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from cifar_lit import compare
+from cifar_lit import compare, terminal
 from cifar_lit.atomic import writing
 from cifar_lit.report.draw import Drawn
 from cifar_lit.report.words import MISSING, percent_interval, points, seconds, several
@@ -147,10 +145,6 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         said, files = conclude(given.folder, given.study)
     except (StudyError, OSError) as error:
-        if os.environ.get("CIFAR_LIT_TRACEBACK") == "1":
-            raise
-        text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
-        print(f"error: {' '.join(text.split())}", file=sys.stderr)
-        return 1
+        return terminal.failed(error)
     print("\n" + "\n".join([*said, *(f"{path}" for path in files)]), flush=True)
     return 0

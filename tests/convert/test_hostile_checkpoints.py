@@ -36,7 +36,7 @@ def refused_by_both(path, capsys, sealed=True):
     """The line that the converter gives; checkpoint.load gives one as well, of the file with and without its seal."""
     assert main([str(path), "-o", str(path.with_name("bundle"))]) == 1
     out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1 and err.startswith("convert: ") and len(err) < 800
+    assert out == "" and err.count("\n") == 1 and err.startswith("error: ") and len(err) < 800
     assert not path.with_name("bundle").exists()
     refused_by_checkpoint(path, sealed)
     return err
