@@ -14,7 +14,7 @@ from cifar_lit.graph import UNTIL_RECORDED, Graphed, Outputs
 from cifar_lit.metrics import counted
 from cifar_lit.mix import dominant
 from cifar_lit.optim.cycled import Cycled, cycles, refusal
-from cifar_lit.optim.muon import MuonSGD
+from cifar_lit.optim.muon import MuonSGD, advance
 from cifar_lit.seeding import numpy_generator, reseed
 from cifar_lit.task import Batch, Task
 
@@ -66,7 +66,9 @@ class FastTask(Task):
         if not self.holds_graphs:
             return
         if isinstance(self.raw, MuonSGD):
-            self.raw.compile()
+            # As in a step: torch compiles anew where autocast is another, its cache of weights included.
+            with self.trainer.precision_plugin.train_step_context(), torch.autocast(self.device.type, enabled=False):
+                self.raw.compile()
         loader = self.trainer.train_dataloader
         # Damped momentum begins undamped: momenta that were put back to zero would not begin so again.
         damped = any(group.get("dampening") for group in self.raw.param_groups)
@@ -78,6 +80,8 @@ class FastTask(Task):
 
     def _run_uncompiled(self, error: Exception) -> None:
         super()._run_uncompiled(error)
+        if isinstance(self.raw, MuonSGD):
+            self.raw.advance = advance
         loader = self.trainer.train_dataloader
         if isinstance(loader, FixedShapeLoader):
             loader.compiled = False
@@ -120,6 +124,8 @@ class FastTask(Task):
             return "several processes exchange gradients"
         if self.accumulate > 1:
             return "gradients are accumulated over batches"
+        if self.trainer.detects_anomalies:
+            return "trainer.detect_anomaly looks at every gradient"
         if not isinstance(optimizer, _GRAPHABLE):
             return f"{type(optimizer).__name__} keeps numbers of its own"
         return refusal(optimizer) if cycles(optimizer) else None

@@ -30,9 +30,10 @@ Batch = tuple[Tensor, Tensor]  # images (N, 3, H, W) float32, normalised; labels
 class Task(L.LightningModule):
     """Image classification.
 
-    Logs once an epoch, never a step: nothing here waits for the device between two epochs (16-mixed does, in Lightning's
-    gradient scaler; bf16-mixed does not). Training accuracy is the
-    running one, in training mode on augmented images, and scored against the dominant label where labels are mixed.
+    Logs once an epoch, never a step: nothing here waits for the device between two epochs. Lightning does at every step of
+    16-mixed, in its gradient scaler, and of several processes, which ask each other whether one was told to stop. Training
+    accuracy is the running one, in training mode on augmented images, and scored against the dominant label where labels
+    are mixed.
     """
 
     def __init__(
@@ -194,8 +195,10 @@ class Task(L.LightningModule):
 
     def record(self, values: dict[str, float]) -> None:
         """Hand values, one an epoch and alike in every process, to the callbacks and loggers."""
-        scalars = {name: torch.tensor(value, dtype=torch.float32) for name, value in values.items()}
-        self.log_dict(scalars, on_step=False, on_epoch=True, batch_size=1, sync_dist=self.trainer.world_size > 1)
+        several = self.trainer.world_size > 1
+        place = self.device if several else None  # NCCL sums up what is on the device; one process need not wait for it
+        scalars = {name: torch.tensor(value, dtype=torch.float32, device=place) for name, value in values.items()}
+        self.log_dict(scalars, on_step=False, on_epoch=True, batch_size=1, sync_dist=several)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         if self.global_step < self.total_steps:  # a cycle stepped past its end would rise again

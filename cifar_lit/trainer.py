@@ -14,6 +14,8 @@ from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from cifar_lit.checkpoint import read, save
 from cifar_lit.memory import keep_freed_memory
 
+log = logging.getLogger(__name__)
+
 # Lightning's own remarks about the hardware: said in one line by Experiment instead.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
@@ -58,6 +60,8 @@ def resolve_precision(precision: str | int, accelerator: str) -> str:
     if precision == "fastest":
         if accelerator == "cuda":
             fast = torch.cuda.is_bf16_supported(including_emulation=False)  # cards before Ampere only emulate it
+            if not fast:
+                log.info("This card does not compute in bfloat16: trainer=auto, which is 16-mixed on it, may be faster")
         else:
             fast = accelerator == "cpu" and computes_bfloat16()
         return "bf16-mixed" if fast else "32-true"
@@ -156,6 +160,7 @@ class Trainer(L.Trainer):
             warnings.filterwarnings("ignore", message="The `srun` command is available")
         self.channels_last, self.by_hand, self.graph = channels_last, by_hand, graph
         self.compile = accelerator == "cuda" if compile == "auto" else bool(compile)
+        self.detects_anomalies = bool(options.get("detect_anomaly"))
         self.accumulated, self.clip, self.clip_algorithm = accumulate_grad_batches, gradient_clip_val, gradient_clip_algorithm
         # The temperature is fitted on the validation images: on as many of them as were asked for.
         options.setdefault("limit_predict_batches", options.get("limit_val_batches") or 1.0)

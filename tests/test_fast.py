@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import logging
 import math
 import warnings
 
@@ -15,6 +16,7 @@ from cifar_lit.data import fixed_shape
 from cifar_lit.fast import FastTask
 from cifar_lit.graph import UNTIL_RECORDED
 from cifar_lit.loss import CrossEntropy
+from cifar_lit.optim.muon import MuonSGD
 from cifar_lit.trainer import Trainer, computes_bfloat16, resolve_precision
 
 EXACT = ["trainer.precision=32-true"]  # of trainer=fast, which takes bf16-mixed where the processor has it
@@ -152,6 +154,30 @@ def test_what_is_recorded_before_training_leaves_nothing_behind(options, train, 
 
 
 @pytest.mark.slow
+def test_muons_steps_are_compiled_as_they_are_taken(train, monkeypatch, compiling_nothing):
+    """In the same state of autocast, its cache included: in another torch would compile them again, in the first step."""
+    monkeypatch.setattr(FastTask, "holds_graphs", property(lambda self: self.graph))
+    states, take = [], MuonSGD._advance
+
+    def watched(self, *arguments):
+        states.append((torch.is_autocast_enabled("cpu"), torch.is_autocast_cache_enabled(), torch.is_grad_enabled()))
+        return take(self, *arguments)
+
+    monkeypatch.setattr(MuonSGD, "_advance", watched)
+    options = ["optim=muon_sgd_onecycle_linear", *SPEEDNET, "trainer.max_epochs=1", "trainer.limit_train_batches=2"]
+    ran = train(*ANY_MODEL, *options, "trainer=fast", "trainer.precision=bf16-mixed", "trainer.compile=true")
+    assert ran.code == 0, ran.err
+    assert len(states) > 3 and len(set(states)) == 1
+
+
+def test_no_graph_where_anomalies_are_looked_for(train, monkeypatch, compiling_nothing):
+    monkeypatch.setattr(FastTask, "holds_graphs", property(lambda self: self.graph))
+    ran = train(*TINY, "trainer=fast", *EXACT, LINEAR, "+trainer.detect_anomaly=true", "trainer.max_epochs=1")
+    assert ran.code == 0, ran.err
+    assert "No CUDA graph: trainer.detect_anomaly looks at every gradient" in ran.out
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # torch's compiler warns of what it does itself
 def test_network_and_loss_compiled_give_the_weights_of_the_plain_task_to_rounding(train, monkeypatch):
     """And the second run of one process compiles nothing again. Compiled batches are tested in tests/data/test_fixed_shape.py."""
@@ -210,12 +236,14 @@ def test_what_compiled_before_the_compiler_failed_leaves_nothing(train, monkeypa
     assert_alike(plain.folder, ran.folder)
 
 
-def test_precision(monkeypatch):
+def test_precision(monkeypatch, caplog):
     for computes, name in ((True, "bf16-mixed"), (False, "32-true")):  # the latter before Ampere, which emulates it
         monkeypatch.setattr(
             torch.cuda, "is_bf16_supported", lambda including_emulation=True, own=computes: including_emulation or own
         )
-        assert resolve_precision("fastest", "cuda") == name
+        with caplog.at_level(logging.INFO):
+            assert resolve_precision("fastest", "cuda") == name
+        assert ("trainer=auto" in caplog.text) != computes
     assert resolve_precision("fastest", "mps") == "32-true"
     assert resolve_precision("fastest", "cpu") == ("bf16-mixed" if computes_bfloat16() else "32-true")
     assert [resolve_precision(name, "cuda") for name in (16, "bf16", 32)] == ["16-mixed", "bf16-mixed", "32-true"]

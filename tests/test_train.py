@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from running import ANY_MODEL, TINY, TRAIN, completed
 
 from cifar_lit import bundle, checkpoint, runs
 from cifar_lit.callbacks.metrics_file import COLUMNS
+from cifar_lit.task import Task
 
 pytestmark = pytest.mark.slow  # trains
 
@@ -238,6 +240,19 @@ def test_mlflow(train, monkeypatch, tmp_path):
     assert ran.code == 0, ran.err
     assert runs.read_summary(ran.folder)["validations"] == 1, "what is typed may point at other settings"
     assert list((tmp_path / "mlflow").rglob("metrics/val/acc"))
+
+
+@pytest.mark.parametrize(("processes", "place"), [(1, "cpu"), (2, "meta")])
+def test_what_processes_sum_up_is_on_their_device(processes, place):
+    """NCCL, which GPUs exchange by, takes nothing else; gloo, below, takes anything."""
+    told = []
+    task = SimpleNamespace(
+        device=torch.device("meta"),
+        trainer=SimpleNamespace(world_size=processes),
+        log_dict=lambda values, **how: told.append(({value.device.type for value in values.values()}, how["sync_dist"])),
+    )
+    Task.record(task, {"val/acc": 0.5, "val/loss": 1.0})
+    assert told == [({place}, processes > 1)]
 
 
 def test_ddp_on_two_processes(tmp_path):

@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 def orthogonalize(matrices: Tensor, steps: int) -> Tensor:
     """Roughly the nearest orthogonal matrices: (k, m, n) -> alike, singular values between about 0.7 and 1.2.
 
-    Newton-Schulz iterations, in bfloat16 on CUDA, where that is enough and fast, and in float32 elsewhere.
+    Newton-Schulz iterations, in bfloat16 on CUDA, where that is enough and, from Ampere on, fast, and in float32 elsewhere.
     """
-    rough = matrices.device.type == "cuda"
+    rough = matrices.device.type == "cuda" and _computes_bfloat16()
     x = matrices.bfloat16() if rough else matrices.float()
     wide = x.shape[1] <= x.shape[2]
     x = x if wide else x.mT
@@ -32,6 +32,11 @@ def orthogonalize(matrices: Tensor, steps: int) -> Tensor:
     else:
         x = _product(x @ x.mT, steps) @ x
     return (x if wide else x.mT).to(matrices.dtype)
+
+
+@cache
+def _computes_bfloat16() -> bool:
+    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _polynomial(gram: Tensor) -> Tensor:
