@@ -124,7 +124,7 @@ class FastTask(Task):
             return "several processes exchange gradients"
         if self.accumulate > 1:
             return "gradients are accumulated over batches"
-        if self.trainer.detects_anomalies:
+        if self.trainer._detect_anomaly:
             return "trainer.detect_anomaly looks at every gradient"
         if not isinstance(optimizer, _GRAPHABLE):
             return f"{type(optimizer).__name__} keeps numbers of its own"

@@ -160,7 +160,6 @@ class Trainer(L.Trainer):
             warnings.filterwarnings("ignore", message="The `srun` command is available")
         self.channels_last, self.by_hand, self.graph = channels_last, by_hand, graph
         self.compile = accelerator == "cuda" if compile == "auto" else bool(compile)
-        self.detects_anomalies = bool(options.get("detect_anomaly"))
         self.accumulated, self.clip, self.clip_algorithm = accumulate_grad_batches, gradient_clip_val, gradient_clip_algorithm
         # The temperature is fitted on the validation images: on as many of them as were asked for.
         options.setdefault("limit_predict_batches", options.get("limit_val_batches") or 1.0)
