@@ -9,6 +9,7 @@ from cifar_lit.data.fixed_shape import Rows
 from cifar_lit.experiment import Experiment
 from cifar_lit.graph import Graphed
 from cifar_lit.metrics import counted
+from cifar_lit.optim import fit_for_graphs
 from cifar_lit.optim.cycled import Cycled, cycles
 
 
@@ -22,7 +23,7 @@ class BareLoop:
     def __init__(self, run: Experiment) -> None:
         trainer = run.lightning
         self.device, self.precision = trainer.strategy.root_device, trainer.precision
-        task = run._task(None)
+        task = run.prepare()
         self.net, self.criterion = task.net.to(self.device).train(), task.loss
         cuda = self.device.type == "cuda"
         options: dict[str, Any] = {"fused": True} if cuda and trainer.by_hand else {}
@@ -33,10 +34,7 @@ class BareLoop:
         self.graphed, self.cycled = None, None
         if cuda and trainer.graph:
             self.graphed = Graphed(self.step)
-            for group in self.optimizer.param_groups:
-                group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=self.device)
-                if "capturable" in group:
-                    group["capturable"] = True
+            fit_for_graphs(self.optimizer, graphs=True)
             self.cycled = Cycled(self.optimizer) if cycles(self.optimizer) else None
         self._compile([shape for shape in task.compiled_shapes if shape[0]])
         self.batches = iter(run.images.train_dataloader())

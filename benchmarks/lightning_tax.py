@@ -27,7 +27,6 @@ from hydra.utils import instantiate
 from benchmarks.bare_loop import BareLoop
 from benchmarks.results import save
 from cifar_lit import cli  # noqa: F401  registers the resolvers of conf/train.yaml
-from cifar_lit.data.loaders import Place
 from cifar_lit.experiment import Experiment
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -86,8 +85,6 @@ def experiment(folder: Path, arguments: argparse.Namespace) -> Experiment:
             ],
         )
     made: Experiment = instantiate(cfg)
-    made.images.place = Place(made.lightning.strategy.root_device)
-    made.images.setup()
     return made
 
 
@@ -97,7 +94,7 @@ def in_turn(arguments: argparse.Namespace) -> list[dict[str, float]]:
         other, run = (experiment(Path(folder), arguments) for _ in range(2))
         clock = InTurn(BareLoop(other), arguments.steps)
         run.lightning.callbacks.append(clock)  # type: ignore[attr-defined]
-        run.lightning.fit(run._task(None), datamodule=run.images)
+        run.lightning.fit(run.prepare(), datamodule=run.images)
         ours, bare = float(run.lightning.callback_metrics["train/loss"]), clock.bare.loss()
     if not math.isclose(ours, bare, rel_tol=_ALIKE[clock.bare.device.type]):
         raise ValueError(f"not the same work: training loss {ours:.6g} in our loop, {bare:.6g} in the bare one")

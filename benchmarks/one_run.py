@@ -26,7 +26,6 @@ from hydra.utils import instantiate
 
 from benchmarks.arithmetic import matmul_rate, step_flops
 from cifar_lit.cli import errors  # the package also registers the resolvers of conf/train.yaml
-from cifar_lit.data.loaders import Place
 from cifar_lit.experiment import Experiment
 from cifar_lit.outcome import device_name
 
@@ -98,11 +97,9 @@ def train(folder: Path, warmup: int, steps: int, overrides: list[str]) -> dict[s
     trainer, clock = run.lightning, Clock(warmup, steps)
     trainer.callbacks.append(clock)  # type: ignore[attr-defined]
     device = trainer.strategy.root_device
-    run.images.place = Place(device)
-    run.images.setup()
+    task = run.prepare()
     with suppress(OSError):  # the peak begins anew: drawing the images, which a machine does once, takes more
         Path("/proc/self/clear_refs").write_text("5")
-    task = run._task(None)
     trainer.fit(task, datamodule=run.images)
     if len(clock.read) < 2:
         raise ValueError(f"the run ended after {clock.taken} steps, before step {clock.last}")

@@ -30,7 +30,8 @@ from cifar_lit.mix import Mix
 from cifar_lit.model.registry import describe
 from cifar_lit.model.whitening import whitening_stems
 from cifar_lit.optim.cycled import cycles
-from cifar_lit.runs.binding import binding, difference
+from cifar_lit.runs.binding import binding
+from cifar_lit.saved import Saved
 from cifar_lit.seeding import derive
 from cifar_lit.task import Task
 from cifar_lit.trainer import Trainer
@@ -128,16 +129,10 @@ class Experiment:
         saved = self._saved()
         log.info("Run %s in %s", self.name, self.folder)
         log.info("Device: %s; precision %s", outcome.device_name(device), trainer.precision)
-        self.images.place = Place(device, trainer.global_rank, trainer.world_size)
         for typed in self._ignored():
             log.warning("%s is not used: the schedule moves the momentum (scheduler.cycle_momentum=false does not)", typed)
-        self.images.setup()
-        assert self.images.dataset is not None
-        size = self.images.dataset.test.images.shape[1:3]
-        if set(size) != {self.images.side}:  # which was checked before
-            self._check_size(size)
         config = runs.read_config(self.folder)
-        task = self._task(saved, config)
+        task = self.prepare(saved, config)
         facts = outcome.facts(self.images, task, trainer) | {
             "experiment": self.name,
             "overrides": self.overrides,
@@ -151,7 +146,7 @@ class Experiment:
             for logger in self.loggers:
                 trackers.begin(logger, config)
             with interruptible(self.folder):
-                trainer.fit(task, datamodule=self.images, ckpt_path=saved)
+                trainer.fit(task, datamodule=self.images, ckpt_path=None if saved is None else saved.path)
                 facts |= outcome.seconds(task, started)
                 summary = outcome.measure(facts, self.images, task, trainer, self.folder, self.evaluate)
             summary["status"] = "finished"
@@ -178,7 +173,7 @@ class Experiment:
             return []
         return [typed for typed in self.overrides if typed.lstrip("+").startswith(("optimizer.momentum", "optimizer.betas"))]
 
-    def _saved(self) -> Path | None:
+    def _saved(self) -> Saved | None:
         """The checkpoint to go on from. Raises CheckpointError where one was asked for and is not whole."""
         if self.resume is None:
             if (self.folder / "checkpoints").is_dir() and self.lightning.is_global_zero:
@@ -187,20 +182,32 @@ class Experiment:
         if not self.resume.endswith(".ckpt") and self.resume != "auto" and Path(self.resume).resolve() != self.folder.resolve():
             raise ValueError(f"resume={self.resume} goes on in that directory, and not in {self.folder}: leave out hydra.run.dir")
         found = Path(self.resume) if self.resume.endswith(".ckpt") else checkpoint.latest(self.folder / "checkpoints")
-        if found is not None:
-            self._compare(checkpoint.read(found), found, runs.read_config(self.folder))
-            log.info("Resuming from %s", found)
-        elif (self.folder / runs.METRICS).exists():
-            log.info("Nothing was saved before the run stopped: starting at the beginning")
-        return found
+        if found is None:
+            if (self.folder / runs.METRICS).exists():
+                log.info("Nothing was saved before the run stopped: starting at the beginning")
+            return None
+        saved = Saved.at(found)
+        saved.check_run(self.model, runs.read_config(self.folder))
+        log.info("Resuming from %s", found)
+        return saved
 
-    def _task(self, saved: Path | None, config: dict[str, Any] | None = None) -> Task:
-        dataset, trainer = self.images.dataset, self.lightning
+    def prepare(self, saved: Saved | None = None, config: dict[str, Any] | None = None) -> Task:
+        """Load the images for the trainer's device, and make the network. config: the settings, which checkpoints keep.
+
+        Raises CheckpointError where the images are not those of `saved`.
+        """
+        trainer = self.lightning
+        self.images.place = Place(trainer.strategy.root_device, trainer.global_rank, trainer.world_size)
+        self.images.setup()
+        dataset = self.images.dataset
         assert dataset is not None
+        size = dataset.test.images.shape[1:3]
+        if set(size) != {self.images.side}:  # which was checked before
+            self._check_size(size)
         description = describe(self.model, num_classes=len(dataset.classes))
         steps_per_epoch, total_steps = steps.plan(self.lightning, self.images)
         if saved is not None:
-            self._compare_data(checkpoint.read(saved), saved, description, total_steps)
+            saved.check_images(dataset, description, total_steps)
         facts = Facts(
             title=self.name,
             data=dataset.name,
@@ -210,7 +217,7 @@ class Experiment:
             superclass_of=dataset.superclass_of,
             mean=dataset.mean,
             std=dataset.std,
-            image_size=dataset.test.images.shape[1:3],
+            image_size=size,
         )
         torch.manual_seed(derive(self.seed, "weights"))
         net = self.model(num_classes=len(dataset.classes))
@@ -243,36 +250,6 @@ class Experiment:
             clip_algorithm=trainer.clip_algorithm,
             **options,
         )
-
-    def _compare(self, contents: dict[str, Any], saved: Path, config: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another network, or of a run with other settings. Raises CheckpointError."""
-        theirs = (contents.get("facts") or {}).get("network") or {}
-        own = describe(self.model, num_classes=theirs.get("num_classes", 2))  # how many there are is known later
-        if theirs != own:
-            differing = sorted(key for key in {*own, *theirs} if theirs.get(key) != own.get(key))
-            raise checkpoint.CheckpointError(f"{saved} is of another network: {', '.join(differing)} differ")
-        settings = (contents.get("shared") or {}).get("settings")
-        if settings and config and (other := difference(settings, binding(config))):
-            raise checkpoint.CheckpointError(f"{saved} is of a run with {other}: resume it as it was, or start a new run")
-
-    def _compare_data(self, contents: dict[str, Any], saved: Path, network: dict[str, Any], total_steps: int) -> None:
-        """Refuse a checkpoint of other images, or of a run of another length: its schedule would not fit."""
-        dataset = self.images.dataset
-        assert dataset is not None
-        about = contents.get("facts") or {}
-        theirs, own = (contents.get("shared") or {}).get("data_fingerprint"), dataset.fingerprint or None
-        same = about["network"] == network and about["data"] == dataset.name and (not theirs or not own or theirs == own)
-        if not same:
-            raise checkpoint.CheckpointError(
-                f"{saved} is of other images ({about['data']}, {about['network']['num_classes']} classes) than these"
-                f" ({dataset.name}, {len(dataset.classes)} classes): a run goes on with the same, or begins anew"
-            )
-        if contents.get("total_steps") != total_steps:
-            raise checkpoint.CheckpointError(
-                f"{saved} is of a run of {contents.get('total_steps')} steps on {about.get('data')} images, this one has"
-                f" {total_steps}: a schedule cannot be stretched; resume with the same data and trainer.max_epochs, or"
-                " start a new run with resume=null"
-            )
 
 
 @contextmanager

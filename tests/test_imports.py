@@ -25,6 +25,7 @@ ARROWS = {
         "outcome",
         "refusals",
         "runs",
+        "saved",
         "steps",
         "task",
         "trainer",
@@ -69,6 +70,7 @@ ARROWS = {
     "seeding": set(),
     "atomic": set(),
     "cores": set(),
+    "saved": {"checkpoint", "data", "model", "runs"},
     "terminal": set(),
 }
 
