@@ -137,6 +137,11 @@ def is_bundle(folder: Path) -> bool:
     return (folder / CONFIG).exists()
 
 
+def find(path: Path) -> Path | None:
+    """The bundle that a path is, or that is in a run directory; None where there is none."""
+    return next((folder for folder in (path, path / "model") if is_bundle(folder)), None)
+
+
 def _config(folder: Path) -> dict[str, Any]:
     path = regular(folder / CONFIG)
     if path.stat().st_size > _MOST_BYTES:

@@ -131,25 +131,32 @@ def network_weights(contents: dict[str, Any]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in contents["state_dict"].items() if key.startswith(prefix)}
 
 
-def load(path: Path | str) -> tuple[nn.Module, Facts]:
-    """The network of a bundle, of a run directory or of a Lightning checkpoint, in evaluation mode, and its facts.
+def source(path: Path) -> Path:
+    """Where the network of a path is: a bundle, or a Lightning checkpoint.
 
     A run directory without a bundle (it has not finished, or was interrupted) gives its best checkpoint, else its last.
     Raises CheckpointError.
     """
-    path = Path(path)
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such file or folder")
+    if not path.is_dir():
+        return path
+    places = [path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt", "previous.ckpt")]
+    found = bundle.find(path) or next((place for place in places if place.exists()), None)
+    if found is None:
+        raise CheckpointError(f"{path}: no bundle, and no run directory with one or with checkpoints")
+    return found
+
+
+def load(path: Path | str) -> tuple[nn.Module, Facts]:
+    """The network of a bundle, of a run directory or of a Lightning checkpoint, in evaluation mode, and its facts.
+
+    Which of them `source` says. Raises CheckpointError.
+    """
+    path = source(Path(path))
     if path.is_dir():
-        for folder in (path, path / "model"):
-            if bundle.is_bundle(folder):
-                return _load_bundle(folder)
-        places = [path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt", "previous.ckpt")]
-        found = next((place for place in places if place.exists()), None)
-        if found is None:
-            raise CheckpointError(f"{path}: no bundle, and no run directory with one or with checkpoints")
-        path = found
-    elif path.suffix in _FOREIGN:
+        return _load_bundle(path)
+    if path.suffix in _FOREIGN:
         raise CheckpointError(f"{path}: no checkpoint of this project: python -m cifar_lit.convert makes a bundle of such files")
     contents = read(path)
     try:

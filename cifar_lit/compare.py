@@ -98,12 +98,14 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def detectable(error: float, freedom: float, level: float = LEVEL, power: float = POWER) -> float:
+def detectable(error: float, freedom: float, level: float = LEVEL, power: float = POWER, critical: float | None = None) -> float:
     """The smallest true difference that a two-sided t test of this standard error finds with this power, 1/2 and more.
 
     By the noncentral t distribution. freedom: degrees of freedom, above 0: n - 1 of n pairs, Welch's of two samples.
+    critical: the limit in standard errors, where it is not Student's of the level.
     """
-    critical = stats.t.ppf((1 + level) / 2, freedom)
+    if critical is None:
+        critical = float(stats.t.ppf((1 + level) / 2, freedom))
 
     def missing(effect: float) -> float:
         return float(stats.nct.sf(critical, freedom, effect)) - power  # the other tail is next to nothing
@@ -146,11 +148,11 @@ def variance_explained(configs: Sequence[Mapping[str, Any]], values: Sequence[fl
     sample = np.asarray(values, float)
     columns = {name: _levels([config.get(name) for config in configs]) for name in names}
     total = float(((sample - sample.mean()) ** 2).sum()) if len(sample) else 0.0
-    left, freedom = _unexplained(sample, list(columns.values()))
+    left, freedom = unexplained(sample, list(columns.values()))
     chance = left / freedom if freedom else 0.0
     shares = {}
     for name in names:
-        without, more = _unexplained(sample, [column for other, column in columns.items() if other != name])
+        without, more = unexplained(sample, [column for other, column in columns.items() if other != name])
         explained = without - left - (more - freedom) * chance
         shares[name] = max(0.0, float(explained / (total + chance))) if total and explained > 1e-12 * total else 0.0
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
@@ -160,7 +162,7 @@ def freedom(configs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tuple
     """The degrees of freedom that the model of `variance_explained` leaves, to tell chance by, and the fewest that would do."""
     columns = [_levels([config.get(name) for config in configs]) for name in names]
     most = max((len(set(column)) - 1 for column in columns), default=0)
-    return _unexplained(np.zeros(len(configs)), columns)[1], least_freedom(most)
+    return unexplained(np.zeros(len(configs)), columns)[1], least_freedom(most)
 
 
 @cache
@@ -173,8 +175,11 @@ def least_freedom(own: int) -> int:
     return next(left for left in count(1) if own < 1 or stats.f.sf((left + 1 + 2 * own) / own, own, left) <= 1 - LEVEL)
 
 
-def _unexplained(sample: np.ndarray, columns: list[list[str]]) -> tuple[float, int]:
-    """What an additive model of some settings leaves: the sum of squares and its degrees of freedom."""
+def unexplained(sample: np.ndarray, columns: Sequence[Sequence[Any]]) -> tuple[float, int]:
+    """What an additive model of some settings leaves: the sum of squares and its degrees of freedom.
+
+    sample: (n,). columns: the level of each setting that each value has, n of them.
+    """
     terms = [np.ones(len(sample))]
     for column in columns:
         terms += [np.array([own == level for own in column], float) for level in list(dict.fromkeys(column))[1:]]

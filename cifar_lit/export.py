@@ -86,10 +86,10 @@ def export(path: Path | str, to: str, output: Path | str | None = None) -> Expor
 
 
 def _bundle(path: Path) -> Path:
-    for folder in (path, path / "model"):
-        if bundle.is_bundle(folder):
-            return folder
-    raise ExportError(f"{path}: no bundle, and no run directory with one: python train.py makes them")
+    found = bundle.find(path)
+    if found is None:
+        raise ExportError(f"{path}: no bundle, and no run directory with one: python train.py makes them")
+    return found
 
 
 def _target(folder: Path, to: str, output: Path | None) -> Path:

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from cifar_lit.atomic import writing
 from cifar_lit.data.dataset import Dataset
-from cifar_lit.runs.records import CALIBRATION, PER_CLASS
+from cifar_lit.runs.records import BINS, CALIBRATION, PER_CLASS, bins_of
 
-BINS = 15  # as the expected calibration error has them (Guo et al. 2017)
 _PAIRS, _EXAMPLES = 8, 3  # of confused classes, and images of each
 
 
@@ -58,8 +57,7 @@ def binned(logits: Tensor, labels: Tensor) -> list[tuple[int, float | None, floa
     confidence, predicted = logits.double().softmax(1).max(1)
     known = confidence.isfinite()
     confidence, hits = confidence[known], (predicted == labels)[known].double().numpy()
-    # A confidence on an edge is in the bin below it, as torchmetrics counts.
-    bins = np.clip(np.ceil(confidence.numpy() * BINS) - 1, 0, BINS - 1).astype(int)
+    bins = bins_of(confidence.numpy())
     images = np.bincount(bins, minlength=BINS)
     sure, right = (np.bincount(bins, weights=weights, minlength=BINS) for weights in (confidence.numpy(), hits))
     return [(int(n), float(sure[i] / n) if n else None, float(right[i] / n) if n else None) for i, n in enumerate(images)]

@@ -77,8 +77,7 @@ def push_to_hub(
     from huggingface_hub import HfApi  # slow to import
     from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
 
-    folder = Path(folder)
-    folder = folder if bundle.is_bundle(folder) else folder / "model"
+    folder = bundle.find(Path(folder)) or Path(folder) / "model"
     facts = bundle.read(folder)
     exports = [ONNX] if ONNX in facts.exports else []
     for name_of_file in (WEIGHTS, *exports):

@@ -32,8 +32,6 @@ PACKAGES = ("torch", "torchvision", "lightning", "albumentations", "numpy")
 _OF_THIS_MACHINE = re.compile(
     r"^[+~]*(resume|run_dir|[\w./@]*(root|dir|path|uri|url))=|=.*(\$\{|\\|(^|[\s=:,'\"({\[])(~|/|\.{1,2}/|[A-Za-z]:/))"
 )
-# R1 ended 10.78 points apart, and called it over-fitting.
-_GAP = 0.10
 
 
 def device_name(device: torch.device) -> str:
@@ -200,11 +198,11 @@ def say(summary: dict[str, Any], folder: Path) -> None:
         console.print(table)
     log.info("%s", capture.get().rstrip())
     log.info("%s", _weights_words(summary))
-    if (summary.get("gap") or 0.0) > _GAP:
+    if (summary.get("gap") or 0.0) > runs.GAP:
         log.info(
-            "Over-fitting: training accuracy is %.1f points above test accuracy. Try augment=enhanced, mix=cutmix,"
-            " loss=label_smoothing, a higher optimizer.weight_decay or model.dropout, or fewer epochs.",
+            "Over-fitting: training accuracy is %.1f points above test accuracy. Try %s, or fewer epochs.",
             100 * summary["gap"],
+            runs.REMEDIES,
         )
     log.info("Files in %s: %s", folder, ", ".join(_files(folder)))
 

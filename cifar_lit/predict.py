@@ -164,7 +164,7 @@ def _torch(path: Path, device: str) -> tuple[Facts, Any, str, Forward]:
 
 
 def _onnx(path: Path) -> tuple[Facts, Forward]:
-    folder = path if bundle.is_bundle(path) else path / "model"
+    folder = bundle.find(path) or path / "model"
     facts = bundle.read(folder)
     if ONNX not in facts.exports:
         raise CheckpointError(f"{folder}: it has no {ONNX} yet: python -m cifar_lit.export {folder} --to onnx")

@@ -65,7 +65,7 @@ ARROWS = {
     "report": {"compare", "runs"},
     "study": {"compare", "report", "runs"},
     "dashboard": set(),
-    "robustness": {"bundle", "data", "hub", "pictures", "predict", "runs"},
+    "robustness": {"bundle", "checkpoint", "data", "hub", "pictures", "predict", "runs"},
     "logger": {"runs"},
     "seeding": set(),
     "atomic": set(),

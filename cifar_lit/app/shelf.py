@@ -41,10 +41,10 @@ def find(places: Iterable[Path]) -> tuple[list[Bundle], list[str]]:
 
 
 def _bundles(place: Path) -> Iterator[Path]:
-    for folder in (place, place / _MODEL):
-        if bundle.is_bundle(folder):
-            yield folder
-            return
+    found = bundle.find(place)
+    if found is not None:
+        yield found
+        return
     if runs.is_run(place):
         return  # it has not finished, and has no bundle yet
     yield from _below(place, _DEEPEST)

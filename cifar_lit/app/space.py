@@ -67,7 +67,7 @@ def export(folder: Path, source: Path, *, examples: Path | None = None, force: b
     With `force` into a folder that holds something: what has the name of a part of the Space is replaced, the rest stays.
     Raises CheckpointError, PictureError, SpaceError.
     """
-    place = source if bundle.is_bundle(source) else source / "model"
+    place = bundle.find(source) or source / "model"
     facts = bundle.read(place)
     bundle.verified(place, WEIGHTS)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not force:

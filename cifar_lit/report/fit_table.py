@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from html import escape
 
-from cifar_lit.report.overfitting import EARLY, GAP, LOSS_RISE
+from cifar_lit.report.overfitting import EARLY, LOSS_RISE
 from cifar_lit.report.subject import Subject
 from cifar_lit.report.words import MISSING, brief, percent, plain, points, several
+from cifar_lit.runs import GAP
 
 COLUMNS = ("rank", "recipe", "verdict", "gap", "train/acc", "best_epoch", "epochs", "lost_since_best", "loss_rise", "advice")
 _HEADS = (

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cifar_lit import bundle, hub, runs, terminal
+from cifar_lit import bundle, checkpoint, hub, runs, terminal
 from cifar_lit.bundle import Facts
 from cifar_lit.cores import cores
 from cifar_lit.data import cifar100, of_bundle
@@ -29,7 +29,6 @@ _GENERATED = (
 )
 _OFFICIAL = "Official images: the corrupted images are CIFAR-100-C's own files (Hendrycks and Dietterich 2019). {how}"
 _WHOLE = "These numbers are comparable to published ones on CIFAR-100-C."
-_CHECKPOINTS = ("best", "last", "previous")
 _SAMPLE = (
     "Only a sample of them was used, and not of the same images as the clean ones: these numbers are estimates of published ones."
 )
@@ -134,9 +133,9 @@ def _official(given: argparse.Namespace, facts: Facts) -> tuple[Official | None,
 
 
 def weights(path: Path) -> Path:
-    """The file that the network's weights came from, as `checkpoint.load` chooses it."""
-    names = (*(f"{folder}{bundle.WEIGHTS}" for folder in ("", "model/")), *(f"checkpoints/{n}.ckpt" for n in _CHECKPOINTS))
-    return next((path / name for name in names if (path / name).is_file()), path)
+    """The file that the network's weights came from."""
+    found = checkpoint.source(path)
+    return found / bundle.WEIGHTS if found.is_dir() else found
 
 
 def _versions() -> dict[str, str]:

@@ -8,8 +8,8 @@ import torch
 from torchmetrics.functional.classification import binary_auroc, binary_roc
 
 from cifar_lit.predict import Predictor
+from cifar_lit.runs.records import BINS, bins_of
 
-BINS = 15  # Guo et al. 2017
 _TPR = 0.95
 
 
@@ -74,7 +74,7 @@ def _calibration(values: np.ndarray, labels: np.ndarray) -> tuple[float, Bins]:
     logs = values - log_sum_exp(values)[:, None]
     confidence = np.exp(logs.max(1))
     hits = values.argmax(1) == labels
-    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    place = bins_of(confidence)
     counts, sums, right = (np.bincount(place, weight, BINS) for weight in (None, confidence, hits))
     return float(-logs[np.arange(len(labels)), labels].mean()), Bins(counts, sums, right)
 

@@ -16,8 +16,9 @@ from cifar_lit.data.order import holdout
 from cifar_lit.predict import Predictor
 from cifar_lit.robustness import ood
 from cifar_lit.robustness.corruptions import NAMES, SEVERITIES, corrupt
-from cifar_lit.robustness.measure import BINS, Bins, Score, logits, score
+from cifar_lit.robustness.measure import Bins, Score, logits, score
 from cifar_lit.robustness.official import Official
+from cifar_lit.runs.records import BINS
 
 VALUES = ("acc", "nll", "ece", "nll_calibrated", "ece_calibrated")  # of a Score, that are written down
 Say = Callable[[str], None]

@@ -24,6 +24,9 @@ OBJECTIVES = ("val/acc", "val/acc_best", "train/acc")  # of a summary, what a sw
 # What tells how a run is carried out rather than what it is: not compared when looking for the run to resume.
 NOT_IDENTITY = ("resume=", "hydra.", "hydra/")
 
+GAP = 0.10  # training less test accuracy, from which on a run over-fitted: R1 ended 0.1078 apart, and called it so
+REMEDIES = "augment=enhanced, mix=cutmix, loss=label_smoothing, or a higher optimizer.weight_decay or model.dropout"
+
 
 class Pruned(Exception):
     """The run was stopped, since others of its study did better. What is known of it goes into its summary."""

@@ -35,6 +35,14 @@ class PerClass:
     accuracy: np.ndarray
 
 
+BINS = 15  # of confidence, as the expected calibration error has them (Guo et al. 2017)
+
+
+def bins_of(confidence: np.ndarray) -> np.ndarray:
+    """The bin of each confidence, (N,) of 0 to 1: one on an edge is in the bin below it, as torchmetrics counts."""
+    return np.clip(np.ceil(confidence * BINS) - 1, 0, BINS - 1).astype(int)
+
+
 PER_CLASS = ("class", "superclass", "images", "acc")
 
 

@@ -12,11 +12,10 @@ from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import stats
 
 from cifar_lit import compare
 
-LEVEL, POWER = 0.95, 0.80
 # A recipe whose seeds lie so many times as far apart as those of the middle recipe (a rate at which some seeds diverge) would
 # drown the others' differences in its own chance.
 _ERRATIC = 4.0
@@ -26,7 +25,7 @@ _FEWEST = 4  # recipes, for one to stand out
 @cache
 def _critical(recipes: int, freedom: int) -> float:
     """Tukey's limit, in standard errors of a difference."""
-    return float(stats.studentized_range.ppf(LEVEL, recipes, freedom)) / math.sqrt(2) if recipes > 1 else math.inf
+    return float(stats.studentized_range.ppf(compare.LEVEL, recipes, freedom)) / math.sqrt(2) if recipes > 1 else math.inf
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ class Block:
         common = sorted(first.keys() & second.keys(), key=str)
         if {one, other} & set(self.erratic) or not common:
             pairs = len(self.values) * (len(self.values) - 1) // 2
-            found = compare.difference(first, second, 1 - (1 - LEVEL) / pairs)
+            found = compare.difference(first, second, 1 - (1 - compare.LEVEL) / pairs)
             return Gap(found.mean, found.low, found.high)
         mean = float(np.mean([first[seed] - second[seed] for seed in common]))
         if self.deviation is None:
@@ -145,11 +144,4 @@ class Block:
         """The smallest true difference of two recipes that is seen with a chance of 80%; None without a deviation."""
         if self.deviation is None or len(self.values) < 2:
             return None
-
-        def missing(effect: float) -> float:
-            return float(stats.nct.sf(self._critical, self.freedom, effect)) - POWER  # the other tail is next to nothing
-
-        highest = self._critical + 10.0
-        while missing(highest) < 0:
-            highest *= 2
-        return float(optimize.brentq(missing, 0.0, highest)) * self.deviation * math.sqrt(2 / self.seeds)
+        return compare.detectable(self.deviation * math.sqrt(2 / self.seeds), self.freedom, critical=self._critical)

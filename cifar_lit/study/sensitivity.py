@@ -85,14 +85,10 @@ def together(strand: Strand) -> float | None:
     freedom = len(rows) - sum(bool(cell) for cell in cells)
     if not total or freedom < 1:
         return None
-    terms = [np.ones(len(rows))]
-    for place in range(len(strand.factors)):
-        values = list(dict.fromkeys(level.values[place] for level in strand.levels))
-        terms += [np.array([level.values[place] == value for level, _ in rows], float) for value in values[1:]]
-    matrix = np.stack(terms, axis=1)
-    weights, _, rank, _ = np.linalg.lstsq(matrix, sample, rcond=None)
-    left = float(((sample - matrix @ weights) ** 2).sum())
-    extra = (len(rows) - int(rank)) - freedom
+    left, additive = compare.unexplained(
+        sample, [[level.values[place] for level, _ in rows] for place in range(len(strand.factors))]
+    )
+    extra = additive - freedom
     if freedom < compare.least_freedom(extra):
         return None
     return max(0.0, (left - pure - extra * pure / freedom) / (total + pure / freedom))

@@ -1,7 +1,8 @@
 """Sentences that every study's verdict has: who is best, who cannot be told from it, and what could have been seen."""
 
+from cifar_lit import compare
 from cifar_lit.report.words import listed, percent, points, several
-from cifar_lit.study.block import POWER, Gap
+from cifar_lit.study.block import Gap
 from cifar_lit.study.found import Strand
 
 ONE_SEED = "No recipe has two seeds: nothing here can be told from chance, and the order may be luck. Run more: seed=range(0,3)."
@@ -77,7 +78,7 @@ def power(strand: Strand) -> list[str]:
     n = several(block.seeds, "seed") if most == block.seeds else f"{block.seeds} to {most} seeds"
     words = [
         f"With {n} and a deviation of {percent(block.deviation)} points, differences below {_points(smallest)} could not have"
-        f" been seen, and a true difference of {_points(found)} is seen with a chance of {100 * POWER:.0f}%.",
+        f" been seen, and a true difference of {_points(found)} is seen with a chance of {100 * compare.POWER:.0f}%.",
         "The deviation is between seeds, pooled over all levels, without what seeds have in common, from"
         f" {several(block.freedom, 'degree')} of freedom; all intervals hold together with a chance of 95% (Tukey, Kramer).",
     ]

@@ -15,10 +15,11 @@ from cifar_lit.report import verdict
 from cifar_lit.report.draw import Drawn
 from cifar_lit.report.figures import importance
 from cifar_lit.report.history import METRICS, curves, read
-from cifar_lit.report.overfitting import GAP, fit
+from cifar_lit.report.overfitting import fit
 from cifar_lit.report.ranking import TEST, by_seed, differing, rank
 from cifar_lit.report.subject import Subject
 from cifar_lit.report.words import brief
+from cifar_lit.runs import GAP
 
 
 def boards(root: Path, top: int = 8):

@@ -281,4 +281,8 @@ def test_answers_that_are_no_numbers(tmp_path, capsys):
 def test_which_file_the_weights_came_from(place, tmp_path):
     run = place.parent
     assert command.weights(run) == command.weights(run / "model") == run / "model" / "model.safetensors"
-    assert command.weights(tmp_path / "a.ckpt") == tmp_path / "a.ckpt"
+    for other in (tmp_path / "a.ckpt", tmp_path / "half" / "checkpoints" / "best.ckpt"):
+        other.parent.mkdir(parents=True, exist_ok=True)
+        other.touch()
+        assert command.weights(other) == other
+    assert command.weights(tmp_path / "half") == other
