@@ -11,7 +11,7 @@ from cifar_lit.atomic import writing
 from cifar_lit.cli.errors import UsageError
 
 FILE = "seeds.json"
-# Over what the seeds are summed up: name in seeds.json -> key of summary.json
+# Of a summary, what is summed up over the seeds.
 _SCORES = (
     "test/acc",
     "val/acc",
