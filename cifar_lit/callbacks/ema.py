@@ -13,8 +13,8 @@ class EMA(L.Callback):
 
     decay: the share of the average that a step keeps. Over the first steps it is less, (1 + step) / (10 + step), so
     that the initial weights are soon forgotten. Batch-norm statistics are copied, not averaged. The trained weights stay
-    in the checkpoint's `state_dict`, the average in the callback's state: a run can be resumed with or without it, and
-    `checkpoint.network_weights` finds the average for the test and the bundle.
+    in the checkpoint's `state_dict`, the average in the callback's state, where `checkpoint.network_weights` finds it for
+    the test and the bundle.
     """
 
     def __init__(self, decay: float = 0.999) -> None:
