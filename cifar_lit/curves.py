@@ -41,6 +41,8 @@ def draw(rows: list[dict[str, float]], path: Path) -> None:
     ):
         axes.set(title=title, xlabel="epoch", ylabel=unit)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(rows) < 2:
+            axes.set_xlim(0.5, 1.5)
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0] and axes is not rate:
             axes.legend()

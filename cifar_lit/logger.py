@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from cifar_lit import runs
@@ -75,6 +75,16 @@ class Wandb(WandbLogger):
                 wandb.teardown()  # its service still holds the run's id
                 self._keep_offline()
         return super().experiment
+
+
+class MLflow(MLFlowLogger):
+    """MLflow, which keeps runs in a folder only where it is told that this is meant: a `file:` address says so."""
+
+    def __init__(self, *, tracking_uri: str, **options: Any) -> None:
+        if tracking_uri.startswith("file:"):
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        logging.getLogger("lightning.pytorch.loggers.mlflow").setLevel(logging.ERROR)  # it warns of an experiment that it makes
+        super().__init__(tracking_uri=tracking_uri, **options)
 
 
 def begin(logger: Logger, config: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import EarlyStopping, Timer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text  # in a plain string rich takes [...] for its own
@@ -20,12 +21,14 @@ from rich.text import Text  # in a plain string rich takes [...] for its own
 from cifar_lit import bundle, card, checkpoint, curves, findings, runs
 from cifar_lit.bundle import Facts
 from cifar_lit.callbacks.ema import EMA
+from cifar_lit.callbacks.target import Target
 from cifar_lit.data.module import ImageData
 from cifar_lit.task import Task
 from cifar_lit.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
+_CODE = ("cifar_lit", "conf", "train.py", "requirements.txt")  # what people write beside it, reports say, is none of it
 PACKAGES = ("torch", "torchvision", "lightning", "albumentations", "numpy")
 # Overrides that say where something lies: by their names, or since what looks like the beginning of a path is in them.
 # Not any slash: `augment=ablation/no_flip` and `monitor=val/loss` say what was trained.
@@ -46,14 +49,15 @@ def device_name(device: torch.device) -> str:
 
 @cache
 def _git() -> str | None:
-    """The commit of this code, with `+` where files differ from it; None outside a checkout.
+    """The commit of this code, with `+` where its files differ from it; None outside a checkout.
 
     Asked once: what is committed while a sweep runs is not what its later jobs run.
     """
     here = Path(__file__).parent
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
-        changes = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True)
+        status = ["git", "status", "--porcelain", "--", *_CODE]
+        changes = subprocess.run(status, cwd=here.parent, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit.stdout.strip() + ("+" if changes.stdout.strip() else "")
@@ -107,6 +111,8 @@ def measure(
     summary: dict[str, Any] = known | {
         "epochs": epochs,
         "steps": steps,
+        "planned_steps": task.total_steps,
+        "stopped_by": _stopped_by(task, trainer),
         "train_seconds": round(took, 3),
         "images_per_second": round(images_seen / took, 1) if took else None,
         "evaluated": which,
@@ -135,6 +141,20 @@ def measure(
         curves.draw(rows, folder / "curves.png")
         bundle.save(folder / "model", task.net.state_dict(), *_shipped(task, summary, folder))
     return summary
+
+
+def _stopped_by(task: Task, trainer: Trainer) -> str | None:
+    """The option that ended training before all steps were taken; None where none did."""
+    if trainer.global_step >= task.total_steps:
+        return None
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, EarlyStopping) and callback.wait_count >= max(1, callback.patience):
+            return "callbacks.early_stopping"
+        if isinstance(callback, Timer) and callback.time_remaining() == 0:
+            return "trainer.max_time"
+        if isinstance(callback, Target) and callback.value is not None:
+            return "callbacks.target"
+    return "a callback"
 
 
 def _shipped(task: Task, summary: dict[str, Any], folder: Path) -> tuple[Facts, str]:
@@ -197,6 +217,10 @@ def say(summary: dict[str, Any], folder: Path) -> None:
     with console.capture() as capture:
         console.print(table)
     log.info("%s", capture.get().rstrip())
+    if summary.get("stopped_by"):
+        taken, planned = summary["steps"], summary["planned_steps"]
+        log.info("Stopped after %s of %s steps, by %s: its schedule has not come to its end", f"{taken:,}", f"{planned:,}",
+                 summary["stopped_by"])  # fmt: skip
     log.info("%s", _weights_words(summary))
     if (summary.get("gap") or 0.0) > runs.GAP:
         log.info(

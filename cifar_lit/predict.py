@@ -212,9 +212,9 @@ def _prepared(predictor: Predictor, names: list[str], stdin: BinaryIO) -> Iterat
             print(f"error: {error}", file=sys.stderr)
 
 
-def _print(name: str, guesses: list[Guess], as_json: bool) -> None:
+def _print(name: str, guesses: list[Guess], as_json: bool, calibrated: bool) -> None:
     if as_json:
-        print(json.dumps({"image": name, "guesses": [asdict(guess) for guess in guesses]}))
+        print(json.dumps({"image": name, "calibrated": calibrated, "guesses": [asdict(guess) for guess in guesses]}))
         return
     print(one_line(name, 1000))
     for guess in guesses:
@@ -239,6 +239,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         path = hub.place(given.bundle, onnx=given.runtime == "onnx")
         predictor = Predictor(path, device=given.device, runtime=given.runtime, batch_size=given.batch_size)
+        if predictor.facts.temperature is None:
+            print("Probabilities are not calibrated: no temperature comes with these weights.", file=sys.stderr)
         names = _listed(given.images)
         while part := list(islice(names, predictor.batch_size)):
             prepared = list(_prepared(predictor, part, sys.stdin.buffer))
@@ -247,7 +249,7 @@ def main(arguments: list[str] | None = None) -> int:
                 for (name, _), guesses in zip(
                     prepared, predictor.of_pixels(np.stack([p for _, p in prepared]), given.top), strict=True
                 ):
-                    _print(name, guesses, given.json)
+                    _print(name, guesses, given.json, predictor.facts.temperature is not None)
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError, ModuleNotFoundError) as error:

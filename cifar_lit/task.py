@@ -198,7 +198,7 @@ class Task(L.LightningModule):
         several = self.trainer.world_size > 1
         place = self.device if several else None  # NCCL sums up what is on the device; one process need not wait for it
         scalars = {name: torch.tensor(value, dtype=torch.float32, device=place) for name, value in values.items()}
-        self.log_dict(scalars, on_step=False, on_epoch=True, batch_size=1, sync_dist=several)
+        self.log_dict(scalars, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         if self.global_step < self.total_steps:  # a cycle stepped past its end would rise again

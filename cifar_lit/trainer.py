@@ -1,6 +1,7 @@
 """Lightning's Trainer, with the precision chosen by the device, and refusing early what would go wrong late."""
 
 import logging
+import os
 import warnings
 from math import inf
 from pathlib import Path
@@ -156,7 +157,8 @@ class Trainer(L.Trainer):
             )
         if accelerator == "cpu":
             keep_freed_memory()
-        if devices in (1, "1"):  # Lightning says so wherever Slurm is installed; one process needs no srun
+        # Lightning says so wherever Slurm is installed; one process needs no srun, nor does anybody outside of a Slurm job.
+        if devices in (1, "1") or not any(name.startswith("SLURM_") for name in os.environ):
             warnings.filterwarnings("ignore", message="The `srun` command is available")
         self.channels_last, self.by_hand, self.graph = channels_last, by_hand, graph
         self.compile = accelerator == "cuda" if compile == "auto" else bool(compile)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from filelock import FileLock
 from test_runs import new_run
 
@@ -140,8 +141,23 @@ def test_the_fewest_settings_that_tell_recipes_apart():
         "optimizer",
         "w.w",
     ]
+    nets = [{"model": f"resnet{depth}", "optimizer.lr": lr} for depth, lr in ((8, 0.1), (8, 0.2), (20, 0.3))]
+    assert runs.varied(nets) == ["model", "optimizer.lr"], "which network it is no learning rate says"
+    pairs = [
+        {"optim": f"{one}_{other}", "optimizer": one, "scheduler": other}
+        for one, other in (("sgd", "cosine"), ("adam", "onecycle"))
+    ]
+    assert runs.varied(pairs) == ["optim"]
+    assert runs.varied([*pairs, pairs[0] | {"scheduler": "step"}]) == ["optimizer", "scheduler"], "optim says what was replaced"
     assert runs.varied([config("sgd", 0.1)]) == [] == runs.varied([])
     assert runs.varied([{"a.b": 1}, {}]) == ["a.b"]
+
+
+@pytest.mark.parametrize(
+    ("value", "word"), [(1, "1"), (1.0, "1.0"), (0.5, "0.5"), (3e-4, "0.0003"), (None, "none"), (True, "True"), ("a", "a")]
+)
+def test_a_value_is_written_as_it_is_typed(value, word):
+    assert runs.word(value) == word
 
 
 def test_run_of(tmp_path):

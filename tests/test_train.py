@@ -202,6 +202,29 @@ def test_validation_every_other_epoch_and_early_stopping(train):
     assert ran.code == 0, ran.err
 
 
+@pytest.mark.parametrize(
+    ("options", "by", "said"),
+    [
+        (
+            ["callbacks=early_stopping", "callbacks.early_stopping.patience=1", "optimizer.lr=1e-9"],
+            "callbacks.early_stopping",
+            "0 of 50",
+        ),
+        (["callbacks.target.value=0.001", "optimizer.lr=1e-9"], "callbacks.target", "10 of 50"),
+        (["trainer.max_time=00:00:00:00", "trainer.max_epochs=5"], "trainer.max_time", "of 50"),
+        (["trainer.max_epochs=1"], None, None),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_run_that_stops_early_says_so(train, options, by, said):
+    ran = train(*TINY, "trainer.max_epochs=5", *options)
+    assert ran.code == 0, ran.err
+    summary = runs.read_summary(ran.folder)
+    assert summary["stopped_by"] == by and (summary["steps"] < summary["planned_steps"]) == bool(by)
+    assert (f"{said} steps, by {by}" if by else "Stopped") in ran.out or not by
+    assert bool(by) == ("has not come to its end" in ran.out)
+
+
 def test_quickstart_falls_back_aloud_and_nothing_else_does(train, tmp_path, monkeypatch):
     def no_network(_root):
         raise OSError("no network")
@@ -235,11 +258,12 @@ def test_tensorboard(train):
 
 def test_mlflow(train, monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{tmp_path / 'mlflow'}")
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
     ran = train(*TINY, "logger=mlflow", "trainer.check_val_every_n_epoch=${trainer.max_epochs}")
     assert ran.code == 0, ran.err
     assert runs.read_summary(ran.folder)["validations"] == 1, "what is typed may point at other settings"
     assert list((tmp_path / "mlflow").rglob("metrics/val/acc"))
+    assert "not found" not in ran.out + ran.err
 
 
 @pytest.mark.parametrize(("processes", "place"), [(1, "cpu"), (2, "meta")])
@@ -252,7 +276,7 @@ def test_what_processes_sum_up_is_on_their_device(processes, place):
         log_dict=lambda values, **how: told.append(({value.device.type for value in values.values()}, how["sync_dist"])),
     )
     Task.record(task, {"val/acc": 0.5, "val/loss": 1.0})
-    assert told == [({place}, processes > 1)]
+    assert told == [({place}, True)]
 
 
 def test_ddp_on_two_processes(tmp_path):

@@ -40,7 +40,7 @@ def _with_recorded(arguments: list[str]) -> list[str]:
 
 def command(main: Callable[[], Any]) -> None:
     """Run a Hydra application; exits with 0, 1 (failed), 2 (wrong usage) or 130 (interrupted)."""
-    arguments = sys.argv[1:]
+    arguments = sorted(sys.argv[1:], key=lambda item: item not in ("-m", "--multirun"))  # Hydra knows it at the front only
     if {"--help", "-h"} & set(arguments):
         print(help_page.text(Path(sys.argv[0]).resolve().parent / "conf"))
         return
@@ -50,6 +50,8 @@ def command(main: Callable[[], Any]) -> None:
     places.forget()
     try:
         arguments = budget.expanded(repeat.expanded(arguments), Path(sys.argv[0]).resolve().parent / "conf")
+        if "resume=" in arguments:
+            raise errors.UsageError("resume=: of which run? Give its directory, or auto")
         sweep = bool({"-m", "--multirun"} & set(arguments))
         if sweep and any(re.match(r"resume=(?!auto$|null$)", a) for a in arguments):
             raise errors.UsageError("resume=<path> is one run's; a sweep goes on by hydra.sweep.dir=<its directory>")
@@ -65,4 +67,6 @@ def command(main: Callable[[], Any]) -> None:
         complain(errors.one_line(error, Path(sys.argv[0]).resolve().parent / "conf", sys.argv[1:]))
         sys.exit(USAGE)
     except KeyboardInterrupt:
+        if {"-m", "--multirun"} & set(arguments):
+            complain("interrupted; where it begins, the sweep says how to go on")
         sys.exit(INTERRUPTED)

@@ -30,13 +30,16 @@ def one_line(error: BaseException, conf: Path | None = None, arguments: list[str
         line = f"{cause.filename}: {cause.strerror}" if cause.filename else cause.strerror
     if key and not re.match(rf"({re.escape(key[1])}|\w+)[.=]", line):
         line = f"{key[1]}: {line}"
+    mark = getattr(cause, "problem_mark", None)
+    if mark is not None:  # of a YAML file
+        return f"{mark.name}:{mark.line + 1}: {getattr(cause, 'problem', None) or line}"
     known = isinstance(cause, ValueError | TypeError | OSError)
     return line if known else f"{type(cause).__name__}: {line}"
 
 
 def _unknown(text: str, conf: Path, arguments: list[str]) -> str | None:
     # Hydra cannot find a choice, and not load one of several.
-    option = re.search(r"Could not (?:find|load) '([\w/]+)/([^'/]+)'", text)
+    option = re.search(r"Could not (?:find|load) '([\w/]+)/([^'/]*)'", text)
     if option:
         group, name = option.groups()
         names = [path.stem for path in (conf / group).glob("*.yaml")]
@@ -52,6 +55,17 @@ def _unknown(text: str, conf: Path, arguments: list[str]) -> str | None:
     grammar = re.search(r"(no viable alternative|mismatched input|extraneous input|token recognition).*", text)
     if grammar:
         return f"cannot read what was typed: {text.splitlines()[0]}"
+    return _several(text)
+
+
+def _several(text: str) -> str | None:
+    """What was meant for a sweep."""
+    several = re.search(r"Ambiguous value for argument '([^=']+)=([^']*)'", text)
+    if several:
+        name, values = several.groups()
+        return f"{name}={values}: several values are a sweep, which wants -m; one list is typed {name}=[{values}]"
+    if "does not support sweep type" in text:
+        return "ranges, as interval(...) and tag(log,...), are for hydra/sweeper=optuna"
     return None
 
 

@@ -77,6 +77,14 @@ def _follow(main: Callable[[DictConfig], float | None], cfg: DictConfig) -> floa
         raise
 
 
+def _how_to_go_on(folder: Path, sweep: bool) -> str:
+    if sweep:  # its other jobs would never be run by a resume of this one
+        from hydra.core.hydra_config import HydraConfig  # as in `job`
+
+        return f"the same command, with {argument('hydra.sweep.dir', HydraConfig.get().sweep.dir)}"
+    return f"python train.py {argument('resume', folder)}"
+
+
 def _guarded(main: Callable[[DictConfig], float | None], cfg: DictConfig, folder: Path, sweep: bool) -> float | None:
     (folder / runs.BEGUN).unlink(missing_ok=True)
     known = {"experiment": cfg.name, "overrides": list(cfg.overrides), "seed": cfg.seed}
@@ -98,7 +106,7 @@ def _guarded(main: Callable[[DictConfig], float | None], cfg: DictConfig, folder
         from cifar_lit.experiment import Interrupted  # slow to import, and by now it is
 
         if isinstance(error, Interrupted):
-            log.info("Interrupted. Go on with: python train.py %s", argument("resume", folder))
+            log.info("Interrupted. Go on with: %s", _how_to_go_on(folder, sweep))
             sys.exit(INTERRUPTED)
         line = errors.one_line(error)
         complain(line)
@@ -120,5 +128,5 @@ def _guarded(main: Callable[[DictConfig], float | None], cfg: DictConfig, folder
             record.withdraw(folder)
         sys.exit(USAGE if isinstance(error, errors.UsageError) else FAILED)
     except KeyboardInterrupt:
-        log.info("Interrupted before training began")
+        log.info("Interrupted before training began%s", f". Go on with: {_how_to_go_on(folder, sweep)}" if sweep else "")
         sys.exit(INTERRUPTED)

@@ -59,6 +59,8 @@ def read(source: Path, options: Options = Options()) -> Converted:  # noqa: B008
     """The network in a foreign checkpoint. Nothing in the file is run, imported or called. Raises ConvertError in one line."""
     with opened(source) as contents:
         state = find(contents, options.weights)
+        if "facts.network" in state.fields or any(name.startswith("facts.network.") for name in state.fields):
+            raise ConvertError(f"{source}: a checkpoint of this project, which needs no converting: predict takes it as it is")
         found = recognise(state)
         format_ = contents.format
     if not re.fullmatch(r"[a-z0-9.-]+", options.license):

@@ -4,6 +4,8 @@
 `WorkerLoader` augments image by image in worker processes; `PlainLoader` reads in order and augments nothing.
 """
 
+import logging
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,10 +20,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from cifar_lit.augment.policy import Draws, Policy
+from cifar_lit.cores import cores
 from cifar_lit.data.course import Course
 from cifar_lit.data.dataset import Split
 from cifar_lit.data.order import mirrored, shuffled
 from cifar_lit.seeding import derive, torch_generator
+
+log = logging.getLogger(__name__)
 
 Batch = tuple[Tensor, Tensor]
 _COPIED = 4096  # images at a time
@@ -166,6 +171,9 @@ class WorkerLoader(TrainingLoader):
         super().__init__(len(split.labels), **run)  # type: ignore[arg-type]
         transform = policy.per_image((split.images.shape[1], split.images.shape[2]))
         self.normalize = normalize
+        if workers > cores():
+            log.info("data.workers=%d: more than there are cores for this process (%d)", workers, cores())
+        warnings.filterwarnings("ignore", message="This DataLoader will create")  # which says the same, on several lines
         self.loader = DataLoader(
             _AugmentedImages(split, transform, self.seed),
             batch_sampler=self._Places(self),

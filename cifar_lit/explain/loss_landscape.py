@@ -135,7 +135,7 @@ def _losses(grid: Grid, about: str) -> Figure:
         )
         solid.set_zlim(low, high)
         ticks = np.linspace(low, high, 5)
-        solid.set_zticks(ticks, [f"{10**tick:.2g}" for tick in ticks])
+        solid.set_zticks(ticks, [f"{10**tick:.3g}" for tick in ticks])
         solid.set_xlabel(_ALONG[0], fontsize=8, labelpad=6)
         solid.set_ylabel(_ALONG[1], fontsize=8, labelpad=8)
         solid.set_zlabel("cross-entropy (nats)", fontsize=8, labelpad=6)
@@ -159,7 +159,7 @@ def _accuracies(grid: Grid, about: str) -> Figure:
     lines = np.linspace(norm.vmin or 0.0, norm.vmax or 1.0, 11)
     left = figure.subplots(1, 2)
     for net, name in enumerate(NETS):
-        _contours(left[net], grid, 100 * grid.accuracy[net], lines, norm, "%.0f%%")
+        _contours(left[net], grid, 100 * grid.accuracy[net], lines, norm, "%.0f%%" if lines[-1] >= 20 else "%.1f%%")
         left[net].set_title(f"{name}: {100 * grid.accuracy[net][_middle(grid)]:.1f}% in the middle", fontsize=10)
     figure.colorbar(ScalarMappable(norm, "viridis"), ax=list(left), label="accuracy (%), one scale for both")
     figure.suptitle(about)

@@ -77,6 +77,10 @@ def create(
             drop_path_rate=drop_path,
             **options,
         )
+    except OSError as error:
+        raise ValueError(
+            f"model.pretrained=true: weights of {name} cannot be had from the Hub ({' '.join(str(error).split())[:200]})"
+        ) from error
     except (TypeError, ValueError, KeyError, AssertionError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"timm's {name} does not take these arguments: {reason or type(error).__name__}") from error

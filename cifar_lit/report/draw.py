@@ -8,15 +8,16 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from cifar_lit.report.words import brief, plain
 
@@ -97,8 +98,18 @@ def name_of(rank: int, label: str, most: int = 54) -> str:
 def whole_epochs(axes: Axes) -> None:
     """Epochs are whole numbers."""
     axes.set_xlabel("epoch")
-    axes.set_xlim(left=1 - 0.02 * (axes.get_xlim()[1] - 1))
+    right = axes.get_xlim()[1]
+    axes.set_xlim((1 - 0.02 * (right - 1), right) if right > 1.5 else (0.5, 1.5))  # one epoch alone
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+
+
+def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
+    """A logarithmic axis with numbers as people write them: matplotlib's own are powers in TeX, which nothing here reads."""
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axis: Axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def finish(name: str, figure: Figure, title: str, caption: str, columns: Sequence[str], rows: Sequence[Sequence[Any]],

@@ -29,7 +29,7 @@ from cifar_lit.runs.files import (
     unfinished,
     write_summary,
 )
-from cifar_lit.runs.rows import Broken, Recipe, Run, collect, recipes, settings, varied
+from cifar_lit.runs.rows import Broken, Recipe, Run, collect, recipes, settings, varied, word
 
 __all__ = [
     "BEGUN",
@@ -65,5 +65,6 @@ __all__ = [
     "settings",
     "unfinished",
     "varied",
+    "word",
     "write_summary",
 ]

@@ -160,26 +160,42 @@ def recipes(rows: Iterable[Run]) -> list[Recipe]:
         groups.setdefault(json.dumps(row.settings, sort_keys=True, default=str), []).append(row)
     first = [members[0].settings for members in groups.values()]
     names = varied(first)
-    labels = [" ".join(f"{name}={_word(config.get(name))}" for name in names) for config in first]
+    labels = [" ".join(f"{name}={word(config.get(name))}" for name in names) for config in first]
     if not names:
         labels = [members[0].facts.get("experiment", "the runs") for members in groups.values()]
     return [Recipe(label, config, tuple(group)) for label, config, group in zip(labels, first, groups.values(), strict=True)]
 
 
 def varied(configs: list[dict[str, Any]]) -> list[str]:
-    """The fewest settings that tell some recipes apart, the chosen options before the numbers that came with them."""
+    """The fewest settings that tell some recipes apart, the chosen options before the numbers that came with them.
+
+    A choice, as of the network, is left out only where other choices imply it, never since numbers tell the recipes apart.
+    """
     every = dict.fromkeys(name for config in configs for name in config)
     values = {name: [json.dumps(config.get(name), default=str) for config in configs] for name in every}
     names = [name for name, column in values.items() if len(set(column)) > 1]
+
+    def kinds(chosen: list[str]) -> int:
+        return len(set(zip(*(values[name] for name in chosen), strict=True)))
+
+    pair = ("optimizer", "scheduler")
+    if {"optim", *pair} <= set(names) and all(config["optim"] == "_".join(config[one] for one in pair) for config in configs):
+        names = [name for name in names if name not in pair]  # which the one word names, if neither was replaced
     # What can be done without goes: numbers first, then the words that stand for several choices.
-    expendable = sorted(names, key=lambda name: 0 if "." in name else 1 if name in ("optim", "experiment") else 2)
-    apart = len(set(zip(*(values[name] for name in names), strict=True)))
-    for name in expendable:
-        rest = [other for other in names if other != name]
-        if rest and len(set(zip(*(values[other] for other in rest), strict=True))) == apart:
-            names = rest
+    apart, asked = kinds(names), set(pair) if set(pair) <= set(names) else set()  # which, of the two, people ask of both
+    for name in sorted(
+        (name for name in names if name not in asked),
+        key=lambda name: 0 if "." in name else 1 if name in ("optim", "experiment") else 2,
+    ):
+        rest = [other for other in names if other != name and ("." in name or "." not in other)]
+        kept = kinds(rest) if rest else 0
+        if kept == (apart if "." in name else kinds([*rest, name])):
+            names.remove(name)
     return names
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
+    """A setting's value as it is typed: 1.0, where it is not the same as 1."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return f"{value:.1f}"
     return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)

@@ -6,6 +6,7 @@ from cifar_lit.study.block import Gap
 from cifar_lit.study.found import Strand
 
 ONE_SEED = "No recipe has two seeds: nothing here can be told from chance, and the order may be luck. Run more: seed=range(0,3)."
+NO_OVERLAP = "The recipes have too few seeds in common: nothing here can be told from chance, and the order may be luck."
 NO_SPREAD = (
     "All differences are the same in every seed: their spread is too small for these seeds to show, so that no interval can be"
     " given and nothing can be told from chance. Run more: seed=range(0,6)."
@@ -47,7 +48,7 @@ def alike(strand: Strand, what: str) -> str:
     if len(block.values) == 1:
         return f"Only one of the {what} has results: there is nothing to compare it with."
     if block.deviation is None:
-        return NO_SPREAD if block.freedom else ONE_SEED
+        return NO_SPREAD if block.freedom else ONE_SEED if max(map(len, block.values.values())) < 2 else NO_OVERLAP
     if len(others) == len(block.values) - 1:
         return f"None of the other {what} can be told from it by these seeds: the order may be luck."
     if not others:

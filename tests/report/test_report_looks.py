@@ -1,5 +1,7 @@
 """How the figures of a report look: names and units on every axis, colours that can be seen, and nothing told by colour alone."""
 
+import re
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,28 @@ def test_settings_that_count_something_say_what(tmp_path):
     for figure in figures.values():
         check_words(figure)
     assert set(labels[:2]) == {"data.\nbatch_size\n(images)", "augment.\ncrop.padding\n(pixels)"}
+
+
+def test_many_long_names_and_times_apart_by_far(tmp_path):
+    for number in range(8):
+        bits = [(number >> place) & 1 for place in range(3)]
+        settings = {
+            "trainer.accumulate_grad_batches": 1 + bits[0], "trainer.limit_train_batches": (1.0, 1)[bits[1]],
+            "callbacks.early_stopping.check_on_train_epoch_end": bool(bits[2]), "data.eval_batch_size": 100 + number,
+        }  # fmt: skip
+        make_run(tmp_path / str(number), settings=settings, accuracy=0.4 + number / 50, train_seconds=10.0 * 3**number)
+    figures = {}
+    with keeping(figures):
+        contents = write.read([tmp_path], "t", 8)
+    for name, figure in figures.items():
+        check_words(figure)
+        labels = [text.get_window_extent() for axes in figure.axes for text in axes.get_xticklabels() if text.get_text()]
+        assert "parallel" not in name or not any(one.overlaps(other) for one, other in combinations(labels, 2))
+    for one in drawn(contents):
+        assert "mathdefault" not in one.svg
+    assert "1.0" in {tick for axes in figures["held-out-parallel"].axes for tick in (text.get_text() for text in axes.texts)}
+    seconds = [text.get_text() for text in figures["held-out-seconds"].axes[0].get_xticklabels()]
+    assert seconds and all(re.fullmatch(r"[\d.]+", text) for text in seconds)
 
 
 def test_nothing_relies_on_colour_alone(written, kept):

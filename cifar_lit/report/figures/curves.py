@@ -94,4 +94,4 @@ def _log_where_wide(axes: Any, name: str, values: np.ndarray) -> None:
         return
     above = values[values > 0]
     if name.endswith("loss") and len(above) == len(values) and above.max() > _WIDE * above.min():
-        axes.set_yscale("log")
+        draw.logarithmic(axes, "y")

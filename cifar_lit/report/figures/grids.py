@@ -48,7 +48,7 @@ def _map(subject: Subject, one: str, other: str, number: int) -> Drawn:
         total[row, column] += entry.columns[score].mean
         n[row, column] += 1
     mean = np.divide(total, n, out=np.full(n.shape, np.nan), where=n > 0)
-    names = " by ".join(plain(name.rpartition(".")[2], 18) for name in (one, other))
+    names = " by ".join(plain(name.rpartition(".")[2], 13) for name in (one, other))
     title = f"{subject.board.kind.score_words.capitalize()} (%): {names}"
     beside = titled(one, 26)
     left = 0.3 + 0.15 * len(beside) + 0.075 * max(len(row) for row in rows)

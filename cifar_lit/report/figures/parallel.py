@@ -1,5 +1,6 @@
 """Parallel coordinates: every recipe as a line through its settings, to its score."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,13 @@ def draw_all(subject: Subject) -> list[Drawn | str]:
         return []
     score = subject.board.kind.score
     values = [entry.columns[score].mean for entry in entries]
-    axes_of: list[Scale] = [scale([entry.recipe.settings.get(name) for entry in entries]) for name in names]
+    axes_of: list[Scale] = [scale([entry.recipe.settings.get(name) for entry in entries], name) for name in names]
     ends = scale([100 * value for value in values])
     lines = np.array([[*(axis.places[i] for axis in axes_of), ends.places[i]] for i in range(len(entries))])
     title = "Settings and scores"
-    figure, axes = draw.sheet(title, 2.9, below=0.52, left=0.35, legend=1)
+    labels = ["\n".join(part for line in titled(name, 40) for part in _wrapped(line, 72 // len(lines[0]))) for name in names]
+    most = max(label.count("\n") + 1 for label in labels)
+    figure, axes = draw.sheet(title, 2.9, below=0.16 + 0.12 * max(3, most), left=0.35, legend=1)
     shade = 0.8 if len(entries) <= 40 else 0.4
     where = np.arange(len(names) + 1)
     for i in range(len(entries) - 1, -1, -1):
@@ -54,7 +57,7 @@ def draw_all(subject: Subject) -> list[Drawn | str]:
             side: dict[str, Any] = {"ha": "right" if last else "left", "va": "center", "fontsize": 7}
             axes.text(place + (-0.05 if last else 0.05), at, plain(text, 14), **side, zorder=4,
                       bbox={"facecolor": draw.GROUND, "alpha": 0.75, "pad": 0.8, "edgecolor": "none"})  # fmt: skip
-    axes.set_xticks(where, [*("\n".join(titled(name, 40)) for name in names), "score (%)"], fontsize=7)
+    axes.set_xticks(where, [*labels, "score (%)"], fontsize=7)
     axes.tick_params(axis="x", length=0)
     named_lines = sorted(axes.get_lines(), key=lambda line: -line.get_linewidth())[: min(_NAMED, len(entries))]
     named_lines.sort(key=lambda line: [draw.MARKERS.index(str(line.get_marker()))])
@@ -68,6 +71,16 @@ def draw_all(subject: Subject) -> list[Drawn | str]:
         for entry, value in zip(entries, values, strict=True)
     ]
     return [draw.finish(subject.name("parallel"), figure, title, caption, ("rank", "recipe", *names, "score"), rows)]
+
+
+def _wrapped(name: str, most: int) -> list[str]:
+    """A name in lines of about so many letters, broken behind a `_` or a dot; shorter than its neighbours' distance."""
+    lines = [""]
+    for part in re.findall(r"[^_.]*[_.]?", name):
+        if lines[-1] and len(lines[-1]) + len(part) > most:
+            lines.append("")
+        lines[-1] += part
+    return lines
 
 
 def _few(ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:

@@ -34,7 +34,7 @@ def draw_all(subject: Subject) -> list[Drawn | str]:
                              markerfacecolor=draw.GROUND, alpha=0.9)  # fmt: skip
     handles = axes.plot(xs, ys, "D-", color=draw.PALETTE[0], drawstyle="steps-post", linewidth=1.2, markersize=6) + handles
     if max(points)[0] > _WIDE * min(points)[0]:
-        axes.set_xscale("log")
+        draw.logarithmic(axes, "x")
     axes.margins(0.08)
     wanted = sorted(front) + (others if len(points) <= _MOST_NUMBERS else [])
     for i in _apart(axes, [(points[i][0] / unit, 100 * points[i][1]) for i in wanted], wanted):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cifar_lit import runs
 from cifar_lit.report.words import plain
 
 _LOG = 30.0  # positive numbers that differ by more than this factor are spread by their logarithm
@@ -29,7 +30,7 @@ def titled(name: str, most: int = 60) -> list[str]:
 
 def word(value: Any, most: int = 18) -> str:
     """A setting's value as it is typed."""
-    return f"{value:g}" if isinstance(value, float) else "none" if value is None else plain(value, most)
+    return plain(runs.word(value), most)
 
 
 def is_number(value: Any) -> bool:
@@ -37,13 +38,18 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _are_numbers(column: Sequence[Any], name: str) -> bool:
+    """Whether the values of a setting can be laid out by size: not where 1 is a batch and 1.0 all of them."""
+    return all(is_number(value) for value in column) and not name.rpartition(".")[2].startswith("limit_")
+
+
 def levels(configs: Sequence[Mapping[str, Any]], name: str) -> tuple[list[str], list[int]]:
     """The different values of a setting in order, and which of them each configuration has."""
     column = [config.get(name) for config in configs]
-    numbers = all(is_number(value) for value in column)
-    keys = [float(value) if numbers and value is not None else word(value, 200) for value in column]
+    numbers = _are_numbers(column, name)
+    keys = [value if numbers else word(value, 200) for value in column]
     ordered = sorted(dict.fromkeys(keys), key=lambda key: (0, key, "") if numbers else (1, 0, key))  # type: ignore[return-value]
-    return [word(key) for key in ordered], [ordered.index(key) for key in keys]
+    return [word(key) if numbers else plain(key, 18) for key in ordered], [ordered.index(key) for key in keys]
 
 
 @dataclass(frozen=True)
@@ -54,9 +60,9 @@ class Scale:
     ticks: list[tuple[float, str]]
 
 
-def scale(column: Sequence[Any]) -> Scale:
-    """Numbers by size, or by logarithm where they differ much; words at equal distances."""
-    if all(is_number(value) for value in column):
+def scale(column: Sequence[Any], name: str = "") -> Scale:
+    """A setting's values: numbers by size, or by logarithm where they differ much; words at equal distances."""
+    if _are_numbers(column, name):
         numbers = [float(value) for value in column]
         logarithmic = min(numbers) > 0 and max(numbers) > _LOG * min(numbers)
         sizes = [math.log(number) if logarithmic else number for number in numbers]
@@ -66,7 +72,7 @@ def scale(column: Sequence[Any]) -> Scale:
         if len(found) > _MOST_TICKS:  # the ends and what lies nearest to the quarters
             found = sorted({min(found, key=lambda pair: abs(pair[0] - at)) for at in (0, 0.25, 0.5, 0.75, 1)})
         return Scale(places, [(place, f"{number:.3g}") for place, number in found])
-    names, which = levels([{"": value} for value in column], "")
+    names, which = levels([{name: value} for value in column], name)
     steps = max(1, len(names) - 1)
     places = [index / steps if len(names) > 1 else 0.5 for index in which]
     thin = -(-len(names) // (2 * _MOST_TICKS))
