@@ -194,7 +194,7 @@ def gpu_throughput() -> list[str]:
 def _short_run(name: str) -> str:
     run = result(name)
     seeds, test = run["seeds"], run["seeds"]["test/acc"]
-    whole = all("trained_seconds" in job for job in run["jobs"])  # results of before know the epochs' steps alone
+    whole = all(job.get("trained_seconds") for job in run["jobs"])  # results of before know the epochs' steps alone
     prepare, train, all_of_it = (
         statistics.median(job[f"{phase}_seconds"] for job in run["jobs"])
         for phase in ("prepare", "trained" if whole else "train", "log")

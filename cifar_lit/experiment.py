@@ -147,7 +147,7 @@ class Experiment:
                 trackers.begin(logger, config)
             with interruptible(self.folder):
                 trainer.fit(task, datamodule=self.images, ckpt_path=None if saved is None else saved.path)
-                facts |= outcome.seconds(task, started)
+                facts |= outcome.seconds(task, started, resumed=saved is not None)
                 summary = outcome.measure(facts, self.images, task, trainer, self.folder, self.evaluate)
             summary["status"] = "finished"
         except Interrupted:

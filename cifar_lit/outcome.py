@@ -80,8 +80,11 @@ def facts(images: ImageData, task: Task, trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def seconds(task: Task, started: float) -> dict[str, float]:
-    """How long the parts of a run took that has just been trained. started: by the clock of `time.perf_counter`."""
+def seconds(task: Task, started: float, *, resumed: bool) -> dict[str, float | None]:
+    """How long the parts of a run took that has just been trained. started: by the clock of `time.perf_counter`.
+
+    None for what went on since before a resume: nobody looked at the clock when the run was stopped.
+    """
     ended = time.perf_counter()
     began = task.training_began or ended  # resumed at its end, it has nothing to train
     parts = {
@@ -90,7 +93,8 @@ def seconds(task: Task, started: float) -> dict[str, float]:
         "trained": (task.trained_at or began) - began,  # to the last step, with all that lay between; `train` is the steps alone
         "fit": ended - began,
     }
-    return {f"{name}_seconds": round(value, 3) for name, value in parts.items()}
+    went_on = ("trained", "fit") if resumed else ()
+    return {f"{name}_seconds": None if name in went_on else round(value, 3) for name, value in parts.items()}
 
 
 def measure(

@@ -158,6 +158,8 @@ def test_from_one_checkpoint(train, undisturbed, tmp_path):
     (run / "summary.json").unlink()
     assert train(f"resume={run / 'checkpoints' / 'epoch=001.ckpt'}", folder="").code == 0
     assert_same_run(whole, run)
+    summary = runs.read_summary(run)
+    assert summary["train_seconds"] > 0 and summary["trained_seconds"] is summary["fit_seconds"] is None, "of both parts"
 
 
 def test_what_a_power_cut_took_of_the_history_comes_from_the_checkpoint(train, undisturbed, tmp_path):
