@@ -129,7 +129,6 @@ def onecycle(
     _check_factors(div_factor=div_factor, final_div_factor=final_div_factor)
     for name, value in (("base_momentum", base_momentum), ("max_momentum", max_momentum)):
         _check(name, value, 0.0 <= value < 1.0, "0 up to, not with, 1")
-    _check("base_momentum", base_momentum, base_momentum <= max_momentum, f"up to max_momentum, {max_momentum}")
     momentum = any(group.get("momentum") or "betas" in group for group in optimizer.param_groups)  # a momentum of 0 is none
     if cycle_momentum and momentum and not {"momentum", "betas"} & set(optimizer.defaults):
         raise ValueError(f"the momentum of {type(optimizer).__name__} cannot be cycled: use scheduler.cycle_momentum=false")

@@ -147,7 +147,6 @@ def test_values(train, untouched, argument, words):
         (["optimizer=rmsprop", "optimizer.alpha=2.0"], ["optimizer.alpha=2.0: allowed is 0 up to, not with, 1"]),
         (["optimizer=adamw", "optimizer.betas=[0.9,1.5]"], ["optimizer.betas=[0.9, 1.5]: allowed is 0 up to, not with, 1"]),
         (["optimizer=muon", "optimizer.fallback_lr_scale=-1"], ["optimizer.fallback_lr_scale=-1: allowed is above 0"]),
-        (["scheduler=onecycle", "scheduler.base_momentum=0.97"], ["base_momentum=0.97: allowed is up to max_momentum, 0.95"]),
         (["seed=1,2"], ["seed=1,2: several values are a sweep, which wants -m; one list is typed seed=[1,2]"]),
         (["-m", "optimizer.lr=interval(1e-4,1e-1)"], ["ranges, as interval(...)", "hydra/sweeper=optuna"]),
         (["resume="], ["resume=: of which run?"]),

@@ -4,6 +4,7 @@ import inspect
 import json
 import logging
 import math
+import os
 import warnings
 
 import pytest
@@ -266,10 +267,14 @@ def test_bad_options(options, message):
 
 
 def test_one_process_is_told_nothing_of_slurm(tmp_path, monkeypatch):
-    """Lightning warns wherever srun is installed."""
+    """Lightning warns wherever srun is installed; in a job of Slurm's, of several devices, it may be right."""
     (tmp_path / "srun").touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    for devices, told in ((1, False), (2, True)):
+    for devices, job, told in ((1, "7", False), (2, "7", True), (2, None, False)):
+        for name in [name for name in os.environ if name.startswith("SLURM_")]:
+            monkeypatch.delenv(name)
+        if job is not None:
+            monkeypatch.setenv("SLURM_JOB_ID", job)
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             Trainer(accelerator="cpu", devices=devices, logger=False, enable_checkpointing=False)
