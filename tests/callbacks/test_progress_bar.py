@@ -86,6 +86,7 @@ def fit(monkeypatch, output, *callbacks, refresh_seconds=0.0, fails=False):
     if fails:
         monkeypatch.setattr(Task, "on_validation_epoch_start", lambda task: (_ for _ in ()).throw(Stopped))
     trainer.fit(task, Batches(), Batches())
+    return trainer, task
 
 
 def frames(terminal):
@@ -105,6 +106,23 @@ def test_what_stands_on_it(monkeypatch):
         assert line.startswith(f"epoch {epoch + 1}/2 ") and f" {batch + 1}/{STEPS} " in line
         assert line.endswith(f" loss {means['loss']:.3f}  acc {100 * means['acc']:5.2f}%{validated}  1,600 images/s  {time} left")
     assert sum("validating" in line for line in frames(terminal)) >= 2
+
+
+def test_what_comes_after_training_is_shown_too(monkeypatch):
+    """On a CPU it can take minutes."""
+    terminal = Terminal()
+    trainer, task = fit(monkeypatch, terminal)
+    monkeypatch.setattr(ProgressBar, "_is_due", lambda bar: bar.bar is not None)
+    before = len(terminal.getvalue())
+    trainer.limit_predict_batches = trainer.limit_test_batches = STEPS
+    trainer.predict(task, Batches(), return_predictions=False)
+    trainer.test(task, Batches(), verbose=False)
+    after = terminal.getvalue()[before:]
+    shown = [line for line in frames(SimpleNamespace(getvalue=lambda: after)) if "/" in line]
+    for words in ("temperature", "test"):
+        own = [re.search(r" (\d)/5", line)[1] for line in shown if line.startswith(words)]
+        assert sorted(set(own)) == ["0", "1", "2", "3", "4", "5"], words
+    assert after.count("\x1b[?25l") == after.count("\x1b[?25h") == 2
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["after each epoch", "after an error"])
