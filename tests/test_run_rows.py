@@ -149,6 +149,11 @@ def test_the_fewest_settings_that_tell_recipes_apart():
     ]
     assert runs.varied(pairs) == ["optim"]
     assert runs.varied([*pairs, pairs[0] | {"scheduler": "step"}]) == ["optimizer", "scheduler"], "optim says what was replaced"
+    studies = [
+        {"study": study, "augment": augment, "optimizer.lr": lr}
+        for study, augment, lr in (("a", "x", 1), ("b", "x", 2), ("b", "y", 2))
+    ]
+    assert runs.varied(studies) == ["augment", "optimizer.lr"], "a study is no setting"
     assert runs.varied([config("sgd", 0.1)]) == [] == runs.varied([])
     assert runs.varied([{"a.b": 1}, {}]) == ["a.b"]
 

@@ -19,8 +19,6 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from cifar_lit.report.words import brief, plain
-
 # Okabe and Ito's colours, which the colour-blind tell apart; for white paper the light ones are darkened to a contrast of 3:1.
 PALETTE = ("#0072b2", "#d55e00", "#008f68", "#b5548c", "#2b8cc4", "#b07400", "#5b5b5b", "#857c00")
 ON_DARK = ("#3f9bd8", "#ee7733", "#1fb58a", "#d98cb8", "#7cc8f2", "#e8a92e", "#b9b9b9", "#d8cc3c")
@@ -88,11 +86,6 @@ def keys(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns:
     """A legend below the axes; `sheet` left the room for it."""
     figure.legend(handles, labels, loc="lower left", bbox_to_anchor=(0.0, 0.0), ncol=columns, handlelength=3.2,
                   borderaxespad=0.3, labelspacing=0.35, columnspacing=1.2)  # fmt: skip
-
-
-def name_of(rank: int, label: str, most: int = 54) -> str:
-    """A recipe in a legend: its place in the ranking, and what sets it apart."""
-    return f"{rank}  {plain(brief(label), most)}"
 
 
 def whole_epochs(axes: Axes) -> None:

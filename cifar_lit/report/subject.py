@@ -1,6 +1,6 @@
 """What figures are drawn of: a ranking, its curves, and the files of its first recipes, read when asked for and once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from cifar_lit.report import history
 from cifar_lit.report.history import Curves
 from cifar_lit.report.overfitting import Fit, fit
 from cifar_lit.report.ranking import Board, Entry
+from cifar_lit.report.words import apart
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Subject:
     def slug(self) -> str:
         """What the names of the ranking's files begin with."""
         return self.board.slug
+
+    def names(self, entries: Sequence[Entry], most: int = 54) -> list[str]:
+        """Recipes in a figure: the place of each in the ranking, and what sets it apart from the others there."""
+        labels = apart([entry.label for entry in entries], most)
+        return [f"{entry.rank}  {label}" for entry, label in zip(entries, labels, strict=True)]
 
     def name(self, figure: str) -> str:
         """The name of a figure's files."""

@@ -25,6 +25,13 @@ def brief(label: str) -> str:
     return re.sub(r"(?:^|(?<= ))(?:\w+\.)+(?=\w+=)", "", label) if len(set(last)) == len(names) else label
 
 
+def apart(labels: list[str], most: int = 54) -> list[str]:
+    """Recipes' labels, to stand side by side: without the settings that all of them share, each of at most `most` letters."""
+    parts = [re.split(r" (?=[\w.]+=)", brief(label)) for label in labels]
+    shared = set(parts[0]).intersection(*parts[1:]) if len(parts) > 1 else set()
+    return [plain(" ".join(part for part in own if part not in shared) or " ".join(own), most) for own in parts]
+
+
 def percent(share: float | None, digits: int = 2) -> str:
     """59.48, for 0.5948."""
     return MISSING if share is None or not math.isfinite(share) else f"{100 * share:.{digits}f}"

@@ -178,18 +178,15 @@ def varied(configs: list[dict[str, Any]]) -> list[str]:
     def kinds(chosen: list[str]) -> int:
         return len(set(zip(*(values[name] for name in chosen), strict=True)))
 
-    pair = ("optimizer", "scheduler")
+    pair, sums = ("optimizer", "scheduler"), {"experiment", "study"}  # sums: words for what other settings say one by one
     if {"optim", *pair} <= set(names) and all(config["optim"] == "_".join(config[one] for one in pair) for config in configs):
-        names = [name for name in names if name not in pair]  # which the one word names, if neither was replaced
-    # What can be done without goes: numbers first, then the words that stand for several choices.
-    apart, asked = kinds(names), set(pair) if set(pair) <= set(names) else set()  # which, of the two, people ask of both
-    for name in sorted(
-        (name for name in names if name not in asked),
-        key=lambda name: 0 if "." in name else 1 if name in ("optim", "experiment") else 2,
-    ):
-        rest = [other for other in names if other != name and ("." in name or "." not in other)]
-        kept = kinds(rest) if rest else 0
-        if kept == (apart if "." in name else kinds([*rest, name])):
+        names = [name for name in names if name not in pair]
+    else:  # one of the two was replaced
+        sums.add("optim")
+    asked = set(pair) if set(pair) <= set(names) else set()
+    for name in sorted(set(names) - asked, key=lambda name: (0 if name in sums else 1 if "." in name else 2, names.index(name))):
+        by = [other for other in names if other != name and (name in sums or "." in name or "." not in other)]
+        if by and kinds(by) == kinds([*by, name]):
             names.remove(name)
     return names
 

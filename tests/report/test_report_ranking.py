@@ -18,7 +18,7 @@ from cifar_lit.report.history import METRICS, curves, read
 from cifar_lit.report.overfitting import fit
 from cifar_lit.report.ranking import TEST, by_seed, differing, rank
 from cifar_lit.report.subject import Subject
-from cifar_lit.report.words import brief
+from cifar_lit.report.words import apart, brief
 from cifar_lit.runs import GAP
 
 
@@ -209,6 +209,13 @@ def test_labels_without_their_groups_where_names_stay_apart():
     assert brief("optimizer=sgd optimizer.lr=0.1 data.crop.padding=4") == "optimizer=sgd lr=0.1 padding=4"
     assert brief("a.lr=1 b.lr=2") == "a.lr=1 b.lr=2"
     assert brief("the runs") == "the runs"
+
+
+def test_side_by_side_labels_say_what_sets_them_apart():
+    shared = "augment=crop_flip trainer.gradient_clip_val=none"
+    assert apart([f"{shared} optimizer.lr={lr}" for lr in (0.1, 0.2)]) == ["lr=0.1", "lr=0.2"]
+    assert apart(["the runs"]) == ["the runs"] and apart(["a=1", "a=1"]) == ["a=1", "a=1"]
+    assert len(apart(["a=" + "x" * 90, "b=1"], 20)[0]) == 20
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def _dots(subject: Subject, known: list[Entry], found: dict[int, list[PerClass]]
     axes.set_yticks(range(len(names)), names)
     axes.set(ylim=(len(names) - 0.4, -0.6), xlabel="test accuracy (%)", xlim=(-2, 102))
     axes.tick_params(axis="y", length=0)
-    draw.keys(figure, handles, [draw.name_of(entry.rank, entry.label) for entry in known[:2]])
+    draw.keys(figure, handles, subject.names(known[:2]))
     return figure, axes
 
 

@@ -54,9 +54,10 @@ def _metric(subject: Subject, name: str, title: str, unit: str, words: str, rows
     lines = [line for line in lines if len(line[1])]
     if not lines:
         return None
-    labels = [draw.name_of(entry.rank, entry.label) for entry, *_ in lines]
+    labels = subject.names([line[0] for line in lines])
     columns = 2 if max(len(label) for label in labels) <= 26 else 1
-    figure, axes = draw.sheet(title, legend=-(-len(lines) // columns))
+    left = 0.72 if name == "lr" else 0.62  # room for rates of four digits
+    figure, axes = draw.sheet(title, legend=-(-len(lines) // columns), left=left)
     scale = 100 if name.endswith("acc") else 1
     handles = []
     for place, (_, epochs, mean, low, high) in enumerate(lines):

@@ -18,7 +18,7 @@ def draw_all(subject: Subject) -> list[Drawn | str]:
     if not entries:
         return ["Train-test gap: no run recorded its training accuracy."]
     title = "Train-test gap"
-    figure, axes = rows.sheet(title, [draw.name_of(entry.rank, entry.label, 44) for entry in entries], legend=1)
+    figure, axes = rows.sheet(title, subject.names(entries, 44), legend=1)
     table: list[list[Any]] = []
     handles: list[Any] = []
     for place, entry in enumerate(entries):

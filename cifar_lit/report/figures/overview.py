@@ -10,7 +10,7 @@ from cifar_lit.report.draw import Drawn
 from cifar_lit.report.figures.curves import COLUMNS, table, within
 from cifar_lit.report.history import METRICS
 from cifar_lit.report.subject import Subject
-from cifar_lit.report.words import several
+from cifar_lit.report.words import brief, plain, several
 
 
 def draw_all(subject: Subject) -> list[Drawn | str]:
@@ -22,7 +22,7 @@ def draw_all(subject: Subject) -> list[Drawn | str]:
     title = "#1 at a glance"
     figure = Figure(figsize=(draw.WIDTH, 4.9))
     draw.title_at(figure, title)
-    figure.text(0.08 / draw.WIDTH, 1 - 0.27 / 4.9, draw.plain(draw.brief(subject.best.label), 64), fontsize=8, va="top")
+    figure.text(0.08 / draw.WIDTH, 1 - 0.27 / 4.9, plain(brief(subject.best.label), 64), fontsize=8, va="top")
     panels = figure.subplots(2, 2).flat
     figure.subplots_adjust(left=0.13, right=0.975, top=0.88, bottom=0.145, hspace=0.22, wspace=0.42)
     accuracy, loss, rate, gap = panels

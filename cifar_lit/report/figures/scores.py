@@ -20,7 +20,7 @@ def draw_all(subject: Subject) -> list[Drawn | str]:
         else ((VALIDATION, "validation", "s", False, 0.0), (TEST, "test", "o", True, 0.24))
     )
     title = "Test accuracy, watched" if watched else "Validation and test accuracy"
-    figure, axes = rows.sheet(title, [draw.name_of(e.rank, e.label) for e in subject.first], legend=1, row=0.45)
+    figure, axes = rows.sheet(title, subject.names(subject.first), legend=1, row=0.45)
     table: list[list[Any]] = []
     handles: list[Any] = []
     for place, entry in enumerate(subject.first):
