@@ -29,7 +29,16 @@ def apart(labels: list[str], most: int = 54) -> list[str]:
     """Recipes' labels, to stand side by side: without the settings that all of them share, each of at most `most` letters."""
     parts = [re.split(r" (?=[\w.]+=)", brief(label)) for label in labels]
     shared = set(parts[0]).intersection(*parts[1:]) if len(parts) > 1 else set()
-    return [plain(" ".join(part for part in own if part not in shared) or " ".join(own), most) for own in parts]
+    return [_within([part for part in own if part not in shared] or own, most) for own in parts]
+
+
+def _within(parts: list[str], most: int) -> str:
+    """Settings in at most so many letters: their names are cut before their values, which tell recipes apart."""
+    for length in range(24, 3, -1):
+        line = " ".join(re.sub(rf"^([\w.]{{{length - 1}}})[\w.]+=", r"\1…=", part) for part in parts)
+        if len(line) <= most:
+            return plain(line, most)
+    return plain(" ".join(parts), most)
 
 
 def percent(share: float | None, digits: int = 2) -> str:

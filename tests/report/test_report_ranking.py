@@ -215,6 +215,11 @@ def test_side_by_side_labels_say_what_sets_them_apart():
     shared = "augment=crop_flip trainer.gradient_clip_val=none"
     assert apart([f"{shared} optimizer.lr={lr}" for lr in (0.1, 0.2)]) == ["lr=0.1", "lr=0.2"]
     assert apart(["the runs"]) == ["the runs"] and apart(["a=1", "a=1"]) == ["a=1", "a=1"]
+    recipes = [
+        f"augment=a optimizer.weight_decay={decay} trainer.gradient_clip_val=0.1 data.batch_size={n}"
+        for decay, n in ((0.01, 5), (0.02, 6))
+    ]
+    assert apart(recipes, 28) == ["weight_de…=0.01 batch_siz…=5", "weight_de…=0.02 batch_siz…=6"]
     assert len(apart(["a=" + "x" * 90, "b=1"], 20)[0]) == 20
 
 
