@@ -23,6 +23,9 @@ def failed(error: Exception, most: int = 2000) -> int:
     # train.py sets HYDRA_FULL_ERROR itself, and says here what the user had set.
     if os.environ.get("CIFAR_LIT_TRACEBACK", os.environ.get("HYDRA_FULL_ERROR")) == "1":
         raise error
+    if isinstance(error, BrokenPipeError):  # who reads, as `head` does, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python complains of what is left to be written
+        return 1
     words = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
     print(f"error: {complaint(words, most)}", file=sys.stderr)
     return 1
