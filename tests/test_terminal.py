@@ -1,5 +1,8 @@
 """How commands end for an error, all in one way."""
 
+import subprocess
+import sys
+
 import pytest
 
 from cifar_lit import terminal
@@ -20,6 +23,18 @@ def test_one_line_and_status_one(error, said, capsys, monkeypatch):
     assert capsys.readouterr().err == said
     assert terminal.failed(ValueError("x" * 900), 100) == 1
     assert len(capsys.readouterr().err) <= 110
+
+
+def test_who_has_read_enough_is_told_nothing():
+    program = (
+        "from cifar_lit import terminal\ntry:\n    for _ in range(100_000):\n        print('a line')\n"
+        "except OSError as error:\n    raise SystemExit(terminal.failed(error))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
 
 
 @pytest.mark.parametrize(
