@@ -45,11 +45,9 @@ class EMA(L.Callback):
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         averages = [self.average[name] for name in names]
         get_ema_multi_avg_fn(decay)(averages, [parameter.detach() for parameter in parameters], self.steps)
-        held = [
-            (self.average[name], buffer) for name, buffer in net.named_buffers() if name in self.average
-        ]  # all but working ones
-        for kind in {buffer.dtype for _, buffer in held}:  # one kernel for all of a type, instead of one for each
-            own, theirs = zip(*(pair for pair in held if pair[1].dtype == kind), strict=True)
+        buffers = [(self.average[name], buffer) for name, buffer in net.named_buffers() if name in self.average]
+        for kind in {buffer.dtype for _, buffer in buffers}:  # a kernel for all of a type, instead of one for each
+            own, theirs = zip(*(pair for pair in buffers if pair[1].dtype == kind), strict=True)
             torch._foreach_copy_(own, theirs)
 
     def on_validation_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:

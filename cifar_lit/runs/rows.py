@@ -179,9 +179,10 @@ def varied(configs: list[dict[str, Any]]) -> list[str]:
         return len(set(zip(*(values[name] for name in chosen), strict=True)))
 
     pair, sums = ("optimizer", "scheduler"), {"experiment", "study"}  # sums: words for what other settings say one by one
-    if {"optim", *pair} <= set(names) and all(config["optim"] == "_".join(config[one] for one in pair) for config in configs):
+    paired = all(config.get("optim") == f"{config.get('optimizer')}_{config.get('scheduler')}" for config in configs)
+    if paired and {"optim", *pair} <= set(names):
         names = [name for name in names if name not in pair]
-    else:  # one of the two was replaced
+    else:  # one of the two was replaced, or is the same for all
         sums.add("optim")
     asked = set(pair) if set(pair) <= set(names) else set()
     for name in sorted(set(names) - asked, key=lambda name: (0 if name in sums else 1 if "." in name else 2, names.index(name))):

@@ -182,9 +182,11 @@ DROP = """pictures => {
 @on_a_desk
 def test_pictures_are_dropped_one_at_a_time(page):
     pictures = [(f"{number}.png", base64.b64encode(picture(number)).decode()) for number in range(3)]
+    page.wait_for_selector("#picture button")  # made by the page's own code, after its words
     page.evaluate(DROP, pictures)
     page.wait_for_selector("#refused .refusal")
     assert re.match(r"These files were not sent\.\s+3 at once; give one picture at a time\.", page.inner_text("#refused"))
+    page.wait_for_selector("#picture button")
     page.evaluate(DROP, pictures[:1])
     assert len(labels(page)) == 5 and not page.locator("#refused").is_visible()
 
