@@ -257,3 +257,13 @@ def test_an_empty_folder_costs_no_other_answer(folder, tmp_path, capsys):
     code, out, err = run(capsys, folder, good[0], tmp_path / "empty", good[1], "--top", 1)
     assert code == 1 and [line for line in out.splitlines() if "%" not in line] == [str(name) for name in good]
     assert err.count("\n") == 1 and "empty: no images in this folder; allowed are .jpg" in err
+
+
+@pytest.mark.parametrize(("temperature", "said"), [(None, True), (1.5, False)])
+def test_probabilities_that_are_not_calibrated_are_said_to_be_so(tmp_path, capsys, temperature, said):
+    _, images = pictures(1)
+    bundle.save(tmp_path / "model", network().state_dict(), replace(FACTS, temperature=temperature), "")
+    images[0].save(tmp_path / "a.png")
+    assert predict.main([str(tmp_path / "model"), str(tmp_path / "a.png"), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["calibrated"] is not said and ("not calibrated" in err) is said

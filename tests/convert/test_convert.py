@@ -14,6 +14,7 @@ from convert.foreign_networks import PreActBlock, hand_written, known_weights, p
 from cifar_lit import checkpoint, convert
 from cifar_lit.convert.__main__ import main
 from cifar_lit.data import cifar100
+from cifar_lit.model.resnet import resnet8
 
 
 def training_module(monkeypatch):
@@ -236,3 +237,12 @@ def test_words_of_a_file_cannot_break_lines_or_the_card(tmp_path, capsys):
     card = (tmp_path / "b" / "README.md").read_text()
     assert code == 0 and "\x1b" not in out + card and "<script>" not in card
     assert not any(line.startswith(("# Fake", "# Heading")) for line in card.splitlines())
+
+
+def test_a_checkpoint_of_this_project_needs_no_converting(tmp_path, capsys):
+    """Its classes and its normalisation are in it: CIFAR-100's would be assumed for whatever it was trained on."""
+    net = {f"net.{name}": tensor for name, tensor in resnet8(num_classes=100).state_dict().items()}
+    checkpoint.save({"state_dict": net, "facts": {"network": {"network": "ResNet"}, "classes": ["a"]}}, tmp_path / "own.ckpt")
+    assert main([str(tmp_path / "own.ckpt"), "-o", str(tmp_path / "out")]) == 1
+    assert "a checkpoint of this project, which needs no converting" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
