@@ -33,7 +33,7 @@ PACKAGES = ("torch", "torchvision", "lightning", "albumentations", "numpy")
 # Overrides that say where something lies: by their names, or since what looks like the beginning of a path is in them.
 # Not any slash: `augment=ablation/no_flip` and `monitor=val/loss` say what was trained.
 _OF_THIS_MACHINE = re.compile(
-    r"^[+~]*(resume|run_dir|[\w./@]*(root|dir|path|uri|url))=|=.*(\$\{|\\|(^|[\s=:,'\"({\[])(~|/|\.{1,2}/|[A-Za-z]:/))"
+    r"^[+~]*([\w/@]+\.)*(resume|root|dir|run_dir|save_dir|path|uri|tracking_uri|url)=|=.*(\$\{|\\|(^|[\s=:,'\"({\[])(~|/|\.{1,2}/|[A-Za-z]:/))"
 )
 
 

@@ -52,6 +52,7 @@ def test_a_run_validated_after_its_last_epoch_only_says_so(train):
         ("data.root=me/images", True), ("hydra.sweep.dir=mine", True), ("+logger.x.tracking_uri=https://me@host", True),
         ("logger.wandb.save_dir='/home/me'", True), ("+a=[b,/home/me]", True), ("augment=ablation/no_flip", False),
         ("objective=train/acc", False), ("callbacks.early_stopping.monitor=val/loss", False), ("+study/budget=a/minutes", False),
+        ("model.drop_path=0.1", False),
         ("hydra/launcher=joblib", False), ("callbacks=[ema,lookahead]", False), ("optimizer.lr=1e-3", False),
     ],
 )  # fmt: skip

@@ -162,21 +162,6 @@ def test_from_one_checkpoint(train, undisturbed, tmp_path):
     assert summary["train_seconds"] > 0 and summary["trained_seconds"] is summary["fit_seconds"] is None, "of both parts"
 
 
-def test_what_a_power_cut_took_of_the_history_comes_from_the_checkpoint(train, undisturbed, tmp_path):
-    whole = undisturbed(*EVERYTHING, "callbacks.checkpoints.every_epochs=2")
-    run = tmp_path / "run"
-    shutil.copytree(whole, run)
-    (run / "summary.json").unlink()
-    head, first, *_ = (run / "metrics.csv").read_text().splitlines()
-    (run / "metrics.csv").write_text(f"{head}\n{first[: len(first) // 2]}")
-    assert train(f"resume={run / 'checkpoints' / 'epoch=001.ckpt'}", folder="").code == 0
-    rows, complete = runs.read_metrics(run), runs.read_metrics(whole)
-    clock = ("seconds", "images_per_second")
-    assert len(rows) == len(complete) > 2 and "seconds" not in rows[1] and "seconds" in rows[2]
-    for row, other in zip(rows, complete, strict=True):
-        assert row | dict.fromkeys(clock) == other | dict.fromkeys(clock)
-
-
 def test_a_finished_run_is_not_run_again(train, tmp_path):
     first = train(*TINY)
     before = (first.folder / "metrics.csv").read_bytes()

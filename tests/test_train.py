@@ -196,35 +196,6 @@ def test_epochs_without_validation_have_no_validation_metrics(train):
     assert ["val/acc" in row for row in runs.read_metrics(ran.folder)] == [False, True, False, True]
 
 
-def test_validation_every_other_epoch_and_early_stopping(train):
-    early = ["callbacks=early_stopping", "callbacks.early_stopping.patience=1"]
-    ran = train(*TINY, "trainer.max_epochs=4", "trainer.check_val_every_n_epoch=2", *early)
-    assert ran.code == 0, ran.err
-
-
-@pytest.mark.parametrize(
-    ("options", "by", "said"),
-    [
-        (
-            ["callbacks=early_stopping", "callbacks.early_stopping.patience=1", "optimizer.lr=1e-9"],
-            "callbacks.early_stopping",
-            "0 of 50",
-        ),
-        (["callbacks.target.value=0.001", "optimizer.lr=1e-9"], "callbacks.target", "10 of 50"),
-        (["trainer.max_time=00:00:00:00", "trainer.max_epochs=5"], "trainer.max_time", "of 50"),
-        (["trainer.max_epochs=1"], None, None),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_run_that_stops_early_says_so(train, options, by, said):
-    ran = train(*TINY, "trainer.max_epochs=5", *options)
-    assert ran.code == 0, ran.err
-    summary = runs.read_summary(ran.folder)
-    assert summary["stopped_by"] == by and (summary["steps"] < summary["planned_steps"]) == bool(by)
-    assert (f"{said} steps, by {by}" if by else "Stopped") in ran.out or not by
-    assert bool(by) == ("has not come to its end" in ran.out)
-
-
 def test_quickstart_falls_back_aloud_and_nothing_else_does(train, tmp_path, monkeypatch):
     def no_network(_root):
         raise OSError("no network")

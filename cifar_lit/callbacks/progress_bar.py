@@ -79,44 +79,32 @@ class ProgressBar(L.Callback):
             self.bar.update(self.row, **what)
             self.bar.refresh()
 
-    def _passed(self, batch_idx: int) -> None:
-        if self._is_due():
-            self._show(completed=batch_idx + 1)
-
     def on_validation_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         self._show(completed=0, total=sum(trainer.num_val_batches), note="validating")
 
+    def on_predict_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self._begin(trainer, "temperature", sum(trainer.num_predict_batches))
+
+    def on_test_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self._begin(trainer, "test", sum(trainer.num_test_batches))
+
     def on_validation_batch_end(
-        self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        self._passed(batch_idx)
+        if self._is_due():
+            self._show(completed=batch_idx + 1)
+
+    on_predict_batch_end = on_test_batch_end = on_validation_batch_end
 
     def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         self._stop()
         if "val/acc" in trainer.callback_metrics:
             self.validation = f"  val {100 * float(trainer.callback_metrics['val/acc']):5.2f}%"
 
-    def on_predict_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        self._begin(trainer, "temperature", sum(trainer.num_predict_batches))
-
-    def on_predict_batch_end(
-        self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        self._passed(batch_idx)
-
-    def on_predict_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._stop()
 
-    def on_test_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        self._begin(trainer, "test", sum(trainer.num_test_batches))
-
-    def on_test_batch_end(
-        self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        self._passed(batch_idx)
-
-    def on_test_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        self._stop()
+    on_test_end = on_predict_end
 
     def on_exception(self, trainer: L.Trainer, task: L.LightningModule, exception: BaseException) -> None:
         self._stop()
